@@ -1,0 +1,160 @@
+# Everything that is done to this project by hand has a target here: `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# The lab is one per machine, and each target uses all cores by itself.
+.NOTPARALLEL:
+
+# Built third-party binaries and tools, keyed by version, outside of the work tree.
+CACHE := $(abspath $(or $(CEO_LAB_CACHE),$(HOME)/.cache/ceo-lab))
+export CEO_LAB_CACHE := $(CACHE)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMAGE   ?= clusteretcd.io/ceo:$(VERSION)
+
+# go stamps the commit. Where git does not trust the tree (another user's clone), that would fail every build.
+ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo ok),ok)
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
+endif
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X clusteretcd.io/ceo/internal/cli.Version=$(VERSION)'
+
+GOLANGCI_VERSION := $(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" { print $$2 }' tools/lint/go.mod)
+# A linter that an older go built does not read code of a newer one.
+GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVERSION)
+
+# One package of these suites may take this long. A wait that hangs ends with a stack, not with the job.
+UNIT_LIMIT        := 5m
+INTEGRATION_LIMIT := 15m
+LAB_LIMIT         := 20m
+E2E_LIMIT         := 45m
+E2E_FULL_LIMIT    := 120m
+BENCH_LIMIT       := 60m
+
+##@ The two
+
+.PHONY: demo
+demo: deps build image build-load ## Bring a real three-node control plane up, destroy it, recover it, prove it whole
+	go run ./test/demo
+
+.PHONY: test
+test: integration lab-test e2e ## Everything that checks the project (the unit tests are part of `integration`); needs root
+
+##@ Working on it
+
+.PHONY: unit
+unit: ## The fast loop: no root, no lab, no etcd
+	go test -timeout $(UNIT_LIMIT) ./...
+	cd lab && go test -timeout $(UNIT_LIMIT) ./...
+
+.PHONY: integration
+integration: deps-etcd ## Unit tests and those that run real etcd processes
+	go test -tags integration -timeout $(INTEGRATION_LIMIT) ./...
+
+.PHONY: lab-test
+lab-test: deps ## The lab's own tests, those that bring a lab up included
+	cd lab && go test -tags lab -count=1 -p 1 -timeout $(LAB_LIMIT) ./...
+
+.PHONY: e2e
+e2e: deps build build-failpoints build-lab build-load ## The end-to-end suite on the lab
+	go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_LIMIT) ./test/e2e/...
+
+.PHONY: e2e-full
+e2e-full: deps build build-failpoints build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
+	CEO_E2E_FULL=1 go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_FULL_LIMIT) ./test/e2e/...
+
+.PHONY: bench
+bench: deps build build-lab build-load ## How long a recovery takes, beside the documented manual procedure in the same run
+	timeout --foreground $(BENCH_LIMIT) go run ./bench
+
+.PHONY: lint
+lint: lint-go lint-imports lint-modules lint-generated ## Linters, import rules, module files, generated files
+
+.PHONY: lint-go
+lint-go: $(GOLANGCI)
+	$(GOLANGCI) run --build-tags integration,e2e ./...
+	cd lab && $(GOLANGCI) run --build-tags lab ./...
+	go vet -tags integration,e2e,failpoints,lab ./...
+	cd lab && go vet -tags lab ./...
+
+# depguard sees what a package imports itself; this sees what it drags in.
+.PHONY: lint-imports
+lint-imports:
+	@for p in ./internal/agent ./internal/guard ./internal/recovery/engine ./internal/install; do \
+		deps=$$(go list -deps $$p); \
+		if bad=$$(grep -E '^(k8s\.io/client-go|sigs\.k8s\.io/controller-runtime)(/|$$)' <<<"$$deps"); then \
+			echo "$$p must work with the API server down (I24), and depends on:"; echo "$$bad"; exit 1; \
+		fi; \
+	done; echo "import graph: no API client in what runs on a node"
+
+.PHONY: lint-modules
+lint-modules:
+	go mod tidy -diff && go mod verify
+	cd lab && go mod tidy -diff && go mod verify
+	cd tools && go mod tidy -diff && go mod verify
+	cd tools/lint && go mod verify
+
+.PHONY: lint-generated
+lint-generated:
+	@if command -v protoc >/dev/null; then tools/protoc.sh check; \
+	else echo "generated files: not checked, there is no protoc here (apt-get install protobuf-compiler libprotobuf-dev)"; fi
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## Format all Go files as `make lint` wants them
+	$(GOLANGCI) fmt ./...
+	cd lab && $(GOLANGCI) fmt ./...
+
+.PHONY: generate
+generate: ## Generate Go from the agent's protocol (needs protoc: apt-get install protobuf-compiler libprotobuf-dev)
+	tools/protoc.sh write
+
+##@ Building
+
+.PHONY: build
+build: ## bin/ceo, static
+	$(GOBUILD) -o bin/ceo ./cmd/ceo
+
+.PHONY: build-failpoints
+build-failpoints: ## bin/failpoints/ceo, which dies where a test asks it to; never for use
+	$(GOBUILD) -tags failpoints -o bin/failpoints/ceo ./cmd/ceo
+
+.PHONY: build-lab
+build-lab: ## bin/lab
+	cd lab && CGO_ENABLED=0 go build -trimpath -o ../bin/lab .
+
+.PHONY: build-load
+build-load: ## bin/load, the writer and watcher beside a lab
+	CGO_ENABLED=0 go build -trimpath -o bin/load ./test/load
+
+.PHONY: image
+image: build build-lab ## bin/ceo-image.tar, a container image of bin/ceo
+	bin/lab image bin/ceo-image.tar $(IMAGE) bin/ceo
+
+.PHONY: deps
+deps: ## What the lab is made of: Debian packages; Kubernetes, etcd and images built into the cache (minutes, once)
+	cd lab && go run . deps
+
+.PHONY: deps-etcd
+deps-etcd: ## etcd alone, for `make integration`
+	cd lab && go run . deps --etcd-only
+
+$(GOLANGCI):
+	@echo "building golangci-lint $(GOLANGCI_VERSION) (some minutes, once)"
+	mkdir -p $(@D)
+	cd tools/lint && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	mv $@.new $@
+
+.PHONY: lab-down
+lab-down: ## Remove a lab that a run left behind
+	cd lab && go run . down
+
+.PHONY: clean
+clean: ## Remove what was built in the work tree, not the cache
+	rm -rf bin
+
+.PHONY: help
+help: ## This
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Cache: $(CACHE) (CEO_LAB_CACHE)"

@@ -1,0 +1,99 @@
+//go:build e2e
+
+// Package e2e proves on real kubelets, kube-apiservers and etcds what ceo
+// promises. The tests run in the order of the files' stories on one lab; each
+// leaves a whole cluster behind.
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"clusteretcd.io/ceo/test/harness"
+)
+
+var lab *harness.Cluster
+
+const (
+	// Limits of waits, far above what was ever seen: tests fail on state.
+	soon = 2 * time.Minute
+	late = 5 * time.Minute
+)
+
+var nodes = []string{"cp-1", "cp-2", "cp-3"}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	begun := time.Now()
+	log := func(format string, args ...any) {
+		fmt.Printf("[%6.1fs] %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
+	}
+	c, remove, err := harness.New(log)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer remove()
+	lab = c
+	ctx := context.Background()
+	defer func() {
+		if os.Getenv("CEO_E2E_KEEP") != "" {
+			log("the lab is kept, as CEO_E2E_KEEP asks; end it with `bin/lab down`")
+			return
+		}
+		if err := c.Down(context.WithoutCancel(ctx)); err != nil {
+			fmt.Fprintln(os.Stderr, "lab down:", err)
+		}
+	}()
+	if err := c.Up(ctx, 3); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func testContext(t *testing.T, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// whole is what every story begins and ends with.
+func whole(ctx context.Context, t *testing.T) {
+	t.Helper()
+	must(t, lab.Whole(ctx, 3, late))
+}
+
+func writer(ctx context.Context, t *testing.T, run string, flags ...string) *harness.Load {
+	t.Helper()
+	l, err := lab.Write(ctx, run, flags...)
+	must(t, err)
+	t.Cleanup(func() { _ = l.Stop() })
+	return l
+}
+
+// wrote runs a writer until it has n acknowledged writes.
+func wrote(ctx context.Context, t *testing.T, run string, n int) []harness.Ack {
+	t.Helper()
+	l := writer(ctx, t, run, "--count", fmt.Sprint(n))
+	must(t, l.UntilAcked(ctx, n, late))
+	acks, err := l.Acks()
+	must(t, err)
+	return acks
+}
