@@ -19,7 +19,7 @@ import (
 // pace is how long a watch waits for what.
 type pace struct {
 	// back is how long a restart of the agent is waited for: the kubelet's
-	// back-off for a container that was killed is shorter.
+	// back-off for a container that died several times grows to five minutes.
 	back  time.Duration
 	retry time.Duration
 	// quiet: a stream that is silent for so long is opened anew. It costs
@@ -30,7 +30,7 @@ type pace struct {
 	dark time.Duration
 }
 
-var usualPace = pace{back: 2 * time.Minute, retry: 300 * time.Millisecond, quiet: 3 * time.Second, dark: 2 * time.Second}
+var usualPace = pace{back: 6 * time.Minute, retry: 300 * time.Millisecond, quiet: 3 * time.Second, dark: 2 * time.Second}
 
 // darkLooks: so many looks in a row make a node dark that was not when the plan
 // was made; one lost packet does not.
