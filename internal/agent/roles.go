@@ -52,6 +52,12 @@ var table = map[string]rule{
 	"ResumeRecovery":   {admins, "a person's decision"},
 	"AbortRecovery":    {admins, "a person's decision"},
 	"LetGo":            {admins, "a person's decision"},
+	"CreateBackup":     {append(slices.Clone(movers), pki.Backup), "what the role backup is for"},
+	"ListBackups":      {everybody, "looks only; a manifest holds names and fingerprints, no secret"},
+	"VerifyBackup":     {append(slices.Clone(movers), pki.Backup), "reads a backup whole, gives none of it away"},
+	"ProveBackup":      {append(slices.Clone(movers), pki.Backup), "as VerifyBackup, with scratch space on the node"},
+	"PruneBackups":     {[]pki.Role{pki.Admin, pki.Operator}, "removes backups: who only makes them must not"},
+	"FetchBackup":      {admins, "decrypted, it holds every Secret of the cluster"},
 }
 
 // authorize answers whether the caller may make the call.

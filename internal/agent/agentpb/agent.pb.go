@@ -2159,8 +2159,8 @@ func (*UnarchiveDataDirReply) Descriptor() ([]byte, []int) {
 type StageRestoreRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Digest of a snapshot that was put on this node, or the name of a file in
-	// the node's backup folder.
+	// Digest of a snapshot that was put on this node, the name of a file in the
+	// node's backup folder, or backup:NAME for a backup of the catalogue.
 	Snapshot       string `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	ServedRevision int64  `protobuf:"varint,3,opt,name=served_revision,json=servedRevision,proto3" json:"served_revision,omitempty"`
 	SkipHashCheck  bool   `protobuf:"varint,4,opt,name=skip_hash_check,json=skipHashCheck,proto3" json:"skip_hash_check,omitempty"`
@@ -3609,6 +3609,328 @@ func (x *LetGoRequest) GetNode() string {
 	return ""
 }
 
+type CreateBackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateBackupRequest) Reset() {
+	*x = CreateBackupRequest{}
+	mi := &file_agent_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateBackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateBackupRequest) ProtoMessage() {}
+
+func (x *CreateBackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateBackupRequest.ProtoReflect.Descriptor instead.
+func (*CreateBackupRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{55}
+}
+
+type BackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An id, the beginning of one that is unique, latest or latest-proven.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_agent_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *BackupRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type BackupEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is being done, with bytes done of total; total is 0 where unknown.
+	Phase string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
+	Done  int64  `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	Total int64  `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	// In the last event only: what came of it, in the JSON of internal/backup.
+	Result        []byte `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupEvent) Reset() {
+	*x = BackupEvent{}
+	mi := &file_agent_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupEvent) ProtoMessage() {}
+
+func (x *BackupEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupEvent.ProtoReflect.Descriptor instead.
+func (*BackupEvent) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *BackupEvent) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *BackupEvent) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *BackupEvent) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *BackupEvent) GetResult() []byte {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+type ListBackupsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBackupsRequest) Reset() {
+	*x = ListBackupsRequest{}
+	mi := &file_agent_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBackupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBackupsRequest) ProtoMessage() {}
+
+func (x *ListBackupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBackupsRequest.ProtoReflect.Descriptor instead.
+func (*ListBackupsRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{58}
+}
+
+type ListBackupsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The catalogue in the JSON of internal/backup.
+	Listing       []byte `protobuf:"bytes,1,opt,name=listing,proto3" json:"listing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBackupsReply) Reset() {
+	*x = ListBackupsReply{}
+	mi := &file_agent_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBackupsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBackupsReply) ProtoMessage() {}
+
+func (x *ListBackupsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBackupsReply.ProtoReflect.Descriptor instead.
+func (*ListBackupsReply) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *ListBackupsReply) GetListing() []byte {
+	if x != nil {
+		return x.Listing
+	}
+	return nil
+}
+
+type PruneBackupsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Say what would be removed, and remove nothing.
+	DryRun        bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneBackupsRequest) Reset() {
+	*x = PruneBackupsRequest{}
+	mi := &file_agent_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneBackupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneBackupsRequest) ProtoMessage() {}
+
+func (x *PruneBackupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneBackupsRequest.ProtoReflect.Descriptor instead.
+func (*PruneBackupsRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *PruneBackupsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type PruneBackupsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The decision with its reasons, in the JSON of internal/backup.
+	Decision      []byte `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneBackupsReply) Reset() {
+	*x = PruneBackupsReply{}
+	mi := &file_agent_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneBackupsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneBackupsReply) ProtoMessage() {}
+
+func (x *PruneBackupsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneBackupsReply.ProtoReflect.Descriptor instead.
+func (*PruneBackupsReply) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *PruneBackupsReply) GetDecision() []byte {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
 var File_agent_proto protoreflect.FileDescriptor
 
 const file_agent_proto_rawDesc = "" +
@@ -3896,7 +4218,22 @@ const file_agent_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"2\n" +
 	"\fLetGoRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node2\xb4\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\x15\n" +
+	"\x13CreateBackupRequest\"#\n" +
+	"\rBackupRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"e\n" +
+	"\vBackupEvent\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x03R\x04done\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\x12\x16\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result\"\x14\n" +
+	"\x12ListBackupsRequest\",\n" +
+	"\x10ListBackupsReply\x12\x18\n" +
+	"\alisting\x18\x01 \x01(\fR\alisting\".\n" +
+	"\x13PruneBackupsRequest\x12\x17\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"/\n" +
+	"\x11PruneBackupsReply\x12\x1a\n" +
+	"\bdecision\x18\x01 \x01(\fR\bdecision2\xaf\x17\n" +
 	"\x05Agent\x12b\n" +
 	"\bIdentity\x12+.clusteretcd.agent.v1alpha1.IdentityRequest\x1a).clusteretcd.agent.v1alpha1.IdentityReply\x12\\\n" +
 	"\aInspect\x12*.clusteretcd.agent.v1alpha1.InspectRequest\x1a%.clusteretcd.agent.v1alpha1.NodeState\x12^\n" +
@@ -3919,7 +4256,13 @@ const file_agent_proto_rawDesc = "" +
 	"\rWatchRecovery\x120.clusteretcd.agent.v1alpha1.WatchRecoveryRequest\x1a).clusteretcd.agent.v1alpha1.RecoveryEvent0\x01\x12i\n" +
 	"\x0eResumeRecovery\x121.clusteretcd.agent.v1alpha1.ResumeRecoveryRequest\x1a$.clusteretcd.agent.v1alpha1.Recovery\x12g\n" +
 	"\rAbortRecovery\x120.clusteretcd.agent.v1alpha1.AbortRecoveryRequest\x1a$.clusteretcd.agent.v1alpha1.Recovery\x12W\n" +
-	"\x05LetGo\x12(.clusteretcd.agent.v1alpha1.LetGoRequest\x1a$.clusteretcd.agent.v1alpha1.RecoveryB+Z)clusteretcd.io/ceo/internal/agent/agentpbb\x06proto3"
+	"\x05LetGo\x12(.clusteretcd.agent.v1alpha1.LetGoRequest\x1a$.clusteretcd.agent.v1alpha1.Recovery\x12j\n" +
+	"\fCreateBackup\x12/.clusteretcd.agent.v1alpha1.CreateBackupRequest\x1a'.clusteretcd.agent.v1alpha1.BackupEvent0\x01\x12k\n" +
+	"\vListBackups\x12..clusteretcd.agent.v1alpha1.ListBackupsRequest\x1a,.clusteretcd.agent.v1alpha1.ListBackupsReply\x12d\n" +
+	"\fVerifyBackup\x12).clusteretcd.agent.v1alpha1.BackupRequest\x1a'.clusteretcd.agent.v1alpha1.BackupEvent0\x01\x12c\n" +
+	"\vProveBackup\x12).clusteretcd.agent.v1alpha1.BackupRequest\x1a'.clusteretcd.agent.v1alpha1.BackupEvent0\x01\x12n\n" +
+	"\fPruneBackups\x12/.clusteretcd.agent.v1alpha1.PruneBackupsRequest\x1a-.clusteretcd.agent.v1alpha1.PruneBackupsReply\x12e\n" +
+	"\vFetchBackup\x12).clusteretcd.agent.v1alpha1.BackupRequest\x1a).clusteretcd.agent.v1alpha1.SnapshotChunk0\x01B+Z)clusteretcd.io/ceo/internal/agent/agentpbb\x06proto3"
 
 var (
 	file_agent_proto_rawDescOnce sync.Once
@@ -3933,7 +4276,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 	return file_agent_proto_rawDescData
 }
 
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_agent_proto_goTypes = []any{
 	(*Generation)(nil),              // 0: clusteretcd.agent.v1alpha1.Generation
 	(*Peer)(nil),                    // 1: clusteretcd.agent.v1alpha1.Peer
@@ -3990,18 +4333,25 @@ var file_agent_proto_goTypes = []any{
 	(*ResumeRecoveryRequest)(nil),   // 52: clusteretcd.agent.v1alpha1.ResumeRecoveryRequest
 	(*AbortRecoveryRequest)(nil),    // 53: clusteretcd.agent.v1alpha1.AbortRecoveryRequest
 	(*LetGoRequest)(nil),            // 54: clusteretcd.agent.v1alpha1.LetGoRequest
-	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
+	(*CreateBackupRequest)(nil),     // 55: clusteretcd.agent.v1alpha1.CreateBackupRequest
+	(*BackupRequest)(nil),           // 56: clusteretcd.agent.v1alpha1.BackupRequest
+	(*BackupEvent)(nil),             // 57: clusteretcd.agent.v1alpha1.BackupEvent
+	(*ListBackupsRequest)(nil),      // 58: clusteretcd.agent.v1alpha1.ListBackupsRequest
+	(*ListBackupsReply)(nil),        // 59: clusteretcd.agent.v1alpha1.ListBackupsReply
+	(*PruneBackupsRequest)(nil),     // 60: clusteretcd.agent.v1alpha1.PruneBackupsRequest
+	(*PruneBackupsReply)(nil),       // 61: clusteretcd.agent.v1alpha1.PruneBackupsReply
+	(*timestamppb.Timestamp)(nil),   // 62: google.protobuf.Timestamp
 }
 var file_agent_proto_depIdxs = []int32{
-	55, // 0: clusteretcd.agent.v1alpha1.Generation.since:type_name -> google.protobuf.Timestamp
+	62, // 0: clusteretcd.agent.v1alpha1.Generation.since:type_name -> google.protobuf.Timestamp
 	1,  // 1: clusteretcd.agent.v1alpha1.IdentityRequest.caller:type_name -> clusteretcd.agent.v1alpha1.Peer
 	0,  // 2: clusteretcd.agent.v1alpha1.IdentityRequest.lineage:type_name -> clusteretcd.agent.v1alpha1.Generation
 	1,  // 3: clusteretcd.agent.v1alpha1.IdentityReply.node:type_name -> clusteretcd.agent.v1alpha1.Peer
 	1,  // 4: clusteretcd.agent.v1alpha1.IdentityReply.peers:type_name -> clusteretcd.agent.v1alpha1.Peer
 	0,  // 5: clusteretcd.agent.v1alpha1.IdentityReply.lineage:type_name -> clusteretcd.agent.v1alpha1.Generation
 	7,  // 6: clusteretcd.agent.v1alpha1.Observation.nodes:type_name -> clusteretcd.agent.v1alpha1.NodeState
-	55, // 7: clusteretcd.agent.v1alpha1.Observation.at:type_name -> google.protobuf.Timestamp
-	55, // 8: clusteretcd.agent.v1alpha1.NodeState.at:type_name -> google.protobuf.Timestamp
+	62, // 7: clusteretcd.agent.v1alpha1.Observation.at:type_name -> google.protobuf.Timestamp
+	62, // 8: clusteretcd.agent.v1alpha1.NodeState.at:type_name -> google.protobuf.Timestamp
 	1,  // 9: clusteretcd.agent.v1alpha1.NodeState.peers:type_name -> clusteretcd.agent.v1alpha1.Peer
 	0,  // 10: clusteretcd.agent.v1alpha1.NodeState.lineage:type_name -> clusteretcd.agent.v1alpha1.Generation
 	9,  // 11: clusteretcd.agent.v1alpha1.NodeState.data_dir:type_name -> clusteretcd.agent.v1alpha1.DataDir
@@ -4016,20 +4366,20 @@ var file_agent_proto_depIdxs = []int32{
 	18, // 20: clusteretcd.agent.v1alpha1.NodeState.archive:type_name -> clusteretcd.agent.v1alpha1.ArchiveEntry
 	49, // 21: clusteretcd.agent.v1alpha1.NodeState.recovery:type_name -> clusteretcd.agent.v1alpha1.Recovery
 	8,  // 22: clusteretcd.agent.v1alpha1.DataDir.members:type_name -> clusteretcd.agent.v1alpha1.Member
-	55, // 23: clusteretcd.agent.v1alpha1.Guard.decided_at:type_name -> google.protobuf.Timestamp
+	62, // 23: clusteretcd.agent.v1alpha1.Guard.decided_at:type_name -> google.protobuf.Timestamp
 	8,  // 24: clusteretcd.agent.v1alpha1.Etcd.members:type_name -> clusteretcd.agent.v1alpha1.Member
-	55, // 25: clusteretcd.agent.v1alpha1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	55, // 26: clusteretcd.agent.v1alpha1.ArchiveEntry.at:type_name -> google.protobuf.Timestamp
+	62, // 25: clusteretcd.agent.v1alpha1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	62, // 26: clusteretcd.agent.v1alpha1.ArchiveEntry.at:type_name -> google.protobuf.Timestamp
 	18, // 27: clusteretcd.agent.v1alpha1.ArchiveDataDirReply.entry:type_name -> clusteretcd.agent.v1alpha1.ArchiveEntry
 	0,  // 28: clusteretcd.agent.v1alpha1.ActivateRestoreRequest.generation:type_name -> clusteretcd.agent.v1alpha1.Generation
 	0,  // 29: clusteretcd.agent.v1alpha1.NoteEpochRequest.lineage:type_name -> clusteretcd.agent.v1alpha1.Generation
 	40, // 30: clusteretcd.agent.v1alpha1.SnapshotChunk.trailer:type_name -> clusteretcd.agent.v1alpha1.SnapshotTrailer
-	55, // 31: clusteretcd.agent.v1alpha1.SnapshotInfo.taken_at:type_name -> google.protobuf.Timestamp
+	62, // 31: clusteretcd.agent.v1alpha1.SnapshotInfo.taken_at:type_name -> google.protobuf.Timestamp
 	46, // 32: clusteretcd.agent.v1alpha1.Plan.steps:type_name -> clusteretcd.agent.v1alpha1.Step
 	47, // 33: clusteretcd.agent.v1alpha1.Plan.risks:type_name -> clusteretcd.agent.v1alpha1.Risk
 	44, // 34: clusteretcd.agent.v1alpha1.RunRecoveryRequest.what:type_name -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
-	55, // 35: clusteretcd.agent.v1alpha1.Recovery.started:type_name -> google.protobuf.Timestamp
-	55, // 36: clusteretcd.agent.v1alpha1.RecoveryEvent.at:type_name -> google.protobuf.Timestamp
+	62, // 35: clusteretcd.agent.v1alpha1.Recovery.started:type_name -> google.protobuf.Timestamp
+	62, // 36: clusteretcd.agent.v1alpha1.RecoveryEvent.at:type_name -> google.protobuf.Timestamp
 	49, // 37: clusteretcd.agent.v1alpha1.RecoveryEvent.recovery:type_name -> clusteretcd.agent.v1alpha1.Recovery
 	2,  // 38: clusteretcd.agent.v1alpha1.Agent.Identity:input_type -> clusteretcd.agent.v1alpha1.IdentityRequest
 	4,  // 39: clusteretcd.agent.v1alpha1.Agent.Inspect:input_type -> clusteretcd.agent.v1alpha1.InspectRequest
@@ -4053,30 +4403,42 @@ var file_agent_proto_depIdxs = []int32{
 	52, // 57: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:input_type -> clusteretcd.agent.v1alpha1.ResumeRecoveryRequest
 	53, // 58: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:input_type -> clusteretcd.agent.v1alpha1.AbortRecoveryRequest
 	54, // 59: clusteretcd.agent.v1alpha1.Agent.LetGo:input_type -> clusteretcd.agent.v1alpha1.LetGoRequest
-	3,  // 60: clusteretcd.agent.v1alpha1.Agent.Identity:output_type -> clusteretcd.agent.v1alpha1.IdentityReply
-	7,  // 61: clusteretcd.agent.v1alpha1.Agent.Inspect:output_type -> clusteretcd.agent.v1alpha1.NodeState
-	6,  // 62: clusteretcd.agent.v1alpha1.Agent.Observe:output_type -> clusteretcd.agent.v1alpha1.Observation
-	20, // 63: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:output_type -> clusteretcd.agent.v1alpha1.HoldEtcdReply
-	22, // 64: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:output_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdReply
-	24, // 65: clusteretcd.agent.v1alpha1.Agent.StopComponents:output_type -> clusteretcd.agent.v1alpha1.StopComponentsReply
-	26, // 66: clusteretcd.agent.v1alpha1.Agent.StartComponents:output_type -> clusteretcd.agent.v1alpha1.StartComponentsReply
-	41, // 67: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
-	28, // 68: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirReply
-	30, // 69: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirReply
-	32, // 70: clusteretcd.agent.v1alpha1.Agent.StageRestore:output_type -> clusteretcd.agent.v1alpha1.StageRestoreReply
-	34, // 71: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:output_type -> clusteretcd.agent.v1alpha1.ActivateRestoreReply
-	36, // 72: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:output_type -> clusteretcd.agent.v1alpha1.NoteEpochReply
-	38, // 73: clusteretcd.agent.v1alpha1.Agent.Kubelet:output_type -> clusteretcd.agent.v1alpha1.KubeletReply
-	41, // 74: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
-	39, // 75: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
-	45, // 76: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:output_type -> clusteretcd.agent.v1alpha1.Plan
-	49, // 77: clusteretcd.agent.v1alpha1.Agent.RunRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	51, // 78: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:output_type -> clusteretcd.agent.v1alpha1.RecoveryEvent
-	49, // 79: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	49, // 80: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	49, // 81: clusteretcd.agent.v1alpha1.Agent.LetGo:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	60, // [60:82] is the sub-list for method output_type
-	38, // [38:60] is the sub-list for method input_type
+	55, // 60: clusteretcd.agent.v1alpha1.Agent.CreateBackup:input_type -> clusteretcd.agent.v1alpha1.CreateBackupRequest
+	58, // 61: clusteretcd.agent.v1alpha1.Agent.ListBackups:input_type -> clusteretcd.agent.v1alpha1.ListBackupsRequest
+	56, // 62: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	56, // 63: clusteretcd.agent.v1alpha1.Agent.ProveBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	60, // 64: clusteretcd.agent.v1alpha1.Agent.PruneBackups:input_type -> clusteretcd.agent.v1alpha1.PruneBackupsRequest
+	56, // 65: clusteretcd.agent.v1alpha1.Agent.FetchBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	3,  // 66: clusteretcd.agent.v1alpha1.Agent.Identity:output_type -> clusteretcd.agent.v1alpha1.IdentityReply
+	7,  // 67: clusteretcd.agent.v1alpha1.Agent.Inspect:output_type -> clusteretcd.agent.v1alpha1.NodeState
+	6,  // 68: clusteretcd.agent.v1alpha1.Agent.Observe:output_type -> clusteretcd.agent.v1alpha1.Observation
+	20, // 69: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:output_type -> clusteretcd.agent.v1alpha1.HoldEtcdReply
+	22, // 70: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:output_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdReply
+	24, // 71: clusteretcd.agent.v1alpha1.Agent.StopComponents:output_type -> clusteretcd.agent.v1alpha1.StopComponentsReply
+	26, // 72: clusteretcd.agent.v1alpha1.Agent.StartComponents:output_type -> clusteretcd.agent.v1alpha1.StartComponentsReply
+	41, // 73: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
+	28, // 74: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirReply
+	30, // 75: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirReply
+	32, // 76: clusteretcd.agent.v1alpha1.Agent.StageRestore:output_type -> clusteretcd.agent.v1alpha1.StageRestoreReply
+	34, // 77: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:output_type -> clusteretcd.agent.v1alpha1.ActivateRestoreReply
+	36, // 78: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:output_type -> clusteretcd.agent.v1alpha1.NoteEpochReply
+	38, // 79: clusteretcd.agent.v1alpha1.Agent.Kubelet:output_type -> clusteretcd.agent.v1alpha1.KubeletReply
+	41, // 80: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
+	39, // 81: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
+	45, // 82: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:output_type -> clusteretcd.agent.v1alpha1.Plan
+	49, // 83: clusteretcd.agent.v1alpha1.Agent.RunRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	51, // 84: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:output_type -> clusteretcd.agent.v1alpha1.RecoveryEvent
+	49, // 85: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	49, // 86: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	49, // 87: clusteretcd.agent.v1alpha1.Agent.LetGo:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	57, // 88: clusteretcd.agent.v1alpha1.Agent.CreateBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	59, // 89: clusteretcd.agent.v1alpha1.Agent.ListBackups:output_type -> clusteretcd.agent.v1alpha1.ListBackupsReply
+	57, // 90: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	57, // 91: clusteretcd.agent.v1alpha1.Agent.ProveBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	61, // 92: clusteretcd.agent.v1alpha1.Agent.PruneBackups:output_type -> clusteretcd.agent.v1alpha1.PruneBackupsReply
+	39, // 93: clusteretcd.agent.v1alpha1.Agent.FetchBackup:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
+	66, // [66:94] is the sub-list for method output_type
+	38, // [38:66] is the sub-list for method input_type
 	38, // [38:38] is the sub-list for extension type_name
 	38, // [38:38] is the sub-list for extension extendee
 	0,  // [0:38] is the sub-list for field type_name
@@ -4093,7 +4455,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

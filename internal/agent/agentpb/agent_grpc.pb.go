@@ -41,6 +41,12 @@ const (
 	Agent_ResumeRecovery_FullMethodName   = "/clusteretcd.agent.v1alpha1.Agent/ResumeRecovery"
 	Agent_AbortRecovery_FullMethodName    = "/clusteretcd.agent.v1alpha1.Agent/AbortRecovery"
 	Agent_LetGo_FullMethodName            = "/clusteretcd.agent.v1alpha1.Agent/LetGo"
+	Agent_CreateBackup_FullMethodName     = "/clusteretcd.agent.v1alpha1.Agent/CreateBackup"
+	Agent_ListBackups_FullMethodName      = "/clusteretcd.agent.v1alpha1.Agent/ListBackups"
+	Agent_VerifyBackup_FullMethodName     = "/clusteretcd.agent.v1alpha1.Agent/VerifyBackup"
+	Agent_ProveBackup_FullMethodName      = "/clusteretcd.agent.v1alpha1.Agent/ProveBackup"
+	Agent_PruneBackups_FullMethodName     = "/clusteretcd.agent.v1alpha1.Agent/PruneBackups"
+	Agent_FetchBackup_FullMethodName      = "/clusteretcd.agent.v1alpha1.Agent/FetchBackup"
 )
 
 // AgentClient is the client API for Agent service.
@@ -87,6 +93,21 @@ type AgentClient interface {
 	AbortRecovery(ctx context.Context, in *AbortRecoveryRequest, opts ...grpc.CallOption) (*Recovery, error)
 	// LetGo ends the wait for a node that will not come back.
 	LetGo(ctx context.Context, in *LetGoRequest, opts ...grpc.CallOption) (*Recovery, error)
+	// CreateBackup makes a backup into the store that this node's configuration
+	// names. The last event carries its manifest.
+	CreateBackup(ctx context.Context, in *CreateBackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupEvent], error)
+	// ListBackups reads the catalogue.
+	ListBackups(ctx context.Context, in *ListBackupsRequest, opts ...grpc.CallOption) (*ListBackupsReply, error)
+	// VerifyBackup reads one backup whole.
+	VerifyBackup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupEvent], error)
+	// ProveBackup restores one into scratch space, serves it with a real etcd,
+	// and records that.
+	ProveBackup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupEvent], error)
+	// PruneBackups applies the configured retention, or says what it would do.
+	PruneBackups(ctx context.Context, in *PruneBackupsRequest, opts ...grpc.CallOption) (*PruneBackupsReply, error)
+	// FetchBackup streams a backup's snapshot; the last message carries size and
+	// digest.
+	FetchBackup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotChunk], error)
 }
 
 type agentClient struct {
@@ -338,6 +359,102 @@ func (c *agentClient) LetGo(ctx context.Context, in *LetGoRequest, opts ...grpc.
 	return out, nil
 }
 
+func (c *agentClient) CreateBackup(ctx context.Context, in *CreateBackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[3], Agent_CreateBackup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CreateBackupRequest, BackupEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_CreateBackupClient = grpc.ServerStreamingClient[BackupEvent]
+
+func (c *agentClient) ListBackups(ctx context.Context, in *ListBackupsRequest, opts ...grpc.CallOption) (*ListBackupsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBackupsReply)
+	err := c.cc.Invoke(ctx, Agent_ListBackups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) VerifyBackup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[4], Agent_VerifyBackup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_VerifyBackupClient = grpc.ServerStreamingClient[BackupEvent]
+
+func (c *agentClient) ProveBackup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[5], Agent_ProveBackup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_ProveBackupClient = grpc.ServerStreamingClient[BackupEvent]
+
+func (c *agentClient) PruneBackups(ctx context.Context, in *PruneBackupsRequest, opts ...grpc.CallOption) (*PruneBackupsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PruneBackupsReply)
+	err := c.cc.Invoke(ctx, Agent_PruneBackups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) FetchBackup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotChunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[6], Agent_FetchBackup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, SnapshotChunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_FetchBackupClient = grpc.ServerStreamingClient[SnapshotChunk]
+
 // AgentServer is the server API for Agent service.
 // All implementations must embed UnimplementedAgentServer
 // for forward compatibility.
@@ -382,6 +499,21 @@ type AgentServer interface {
 	AbortRecovery(context.Context, *AbortRecoveryRequest) (*Recovery, error)
 	// LetGo ends the wait for a node that will not come back.
 	LetGo(context.Context, *LetGoRequest) (*Recovery, error)
+	// CreateBackup makes a backup into the store that this node's configuration
+	// names. The last event carries its manifest.
+	CreateBackup(*CreateBackupRequest, grpc.ServerStreamingServer[BackupEvent]) error
+	// ListBackups reads the catalogue.
+	ListBackups(context.Context, *ListBackupsRequest) (*ListBackupsReply, error)
+	// VerifyBackup reads one backup whole.
+	VerifyBackup(*BackupRequest, grpc.ServerStreamingServer[BackupEvent]) error
+	// ProveBackup restores one into scratch space, serves it with a real etcd,
+	// and records that.
+	ProveBackup(*BackupRequest, grpc.ServerStreamingServer[BackupEvent]) error
+	// PruneBackups applies the configured retention, or says what it would do.
+	PruneBackups(context.Context, *PruneBackupsRequest) (*PruneBackupsReply, error)
+	// FetchBackup streams a backup's snapshot; the last message carries size and
+	// digest.
+	FetchBackup(*BackupRequest, grpc.ServerStreamingServer[SnapshotChunk]) error
 	mustEmbedUnimplementedAgentServer()
 }
 
@@ -457,6 +589,24 @@ func (UnimplementedAgentServer) AbortRecovery(context.Context, *AbortRecoveryReq
 }
 func (UnimplementedAgentServer) LetGo(context.Context, *LetGoRequest) (*Recovery, error) {
 	return nil, status.Error(codes.Unimplemented, "method LetGo not implemented")
+}
+func (UnimplementedAgentServer) CreateBackup(*CreateBackupRequest, grpc.ServerStreamingServer[BackupEvent]) error {
+	return status.Error(codes.Unimplemented, "method CreateBackup not implemented")
+}
+func (UnimplementedAgentServer) ListBackups(context.Context, *ListBackupsRequest) (*ListBackupsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBackups not implemented")
+}
+func (UnimplementedAgentServer) VerifyBackup(*BackupRequest, grpc.ServerStreamingServer[BackupEvent]) error {
+	return status.Error(codes.Unimplemented, "method VerifyBackup not implemented")
+}
+func (UnimplementedAgentServer) ProveBackup(*BackupRequest, grpc.ServerStreamingServer[BackupEvent]) error {
+	return status.Error(codes.Unimplemented, "method ProveBackup not implemented")
+}
+func (UnimplementedAgentServer) PruneBackups(context.Context, *PruneBackupsRequest) (*PruneBackupsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PruneBackups not implemented")
+}
+func (UnimplementedAgentServer) FetchBackup(*BackupRequest, grpc.ServerStreamingServer[SnapshotChunk]) error {
+	return status.Error(codes.Unimplemented, "method FetchBackup not implemented")
 }
 func (UnimplementedAgentServer) mustEmbedUnimplementedAgentServer() {}
 func (UnimplementedAgentServer) testEmbeddedByValue()               {}
@@ -850,6 +1000,86 @@ func _Agent_LetGo_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_CreateBackup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CreateBackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).CreateBackup(m, &grpc.GenericServerStream[CreateBackupRequest, BackupEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_CreateBackupServer = grpc.ServerStreamingServer[BackupEvent]
+
+func _Agent_ListBackups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBackupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ListBackups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ListBackups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ListBackups(ctx, req.(*ListBackupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_VerifyBackup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).VerifyBackup(m, &grpc.GenericServerStream[BackupRequest, BackupEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_VerifyBackupServer = grpc.ServerStreamingServer[BackupEvent]
+
+func _Agent_ProveBackup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).ProveBackup(m, &grpc.GenericServerStream[BackupRequest, BackupEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_ProveBackupServer = grpc.ServerStreamingServer[BackupEvent]
+
+func _Agent_PruneBackups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PruneBackupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PruneBackups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PruneBackups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PruneBackups(ctx, req.(*PruneBackupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_FetchBackup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).FetchBackup(m, &grpc.GenericServerStream[BackupRequest, SnapshotChunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_FetchBackupServer = grpc.ServerStreamingServer[SnapshotChunk]
+
 // Agent_ServiceDesc is the grpc.ServiceDesc for Agent service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -933,6 +1163,14 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "LetGo",
 			Handler:    _Agent_LetGo_Handler,
 		},
+		{
+			MethodName: "ListBackups",
+			Handler:    _Agent_ListBackups_Handler,
+		},
+		{
+			MethodName: "PruneBackups",
+			Handler:    _Agent_PruneBackups_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -948,6 +1186,26 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchRecovery",
 			Handler:       _Agent_WatchRecovery_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "CreateBackup",
+			Handler:       _Agent_CreateBackup_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "VerifyBackup",
+			Handler:       _Agent_VerifyBackup_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ProveBackup",
+			Handler:       _Agent_ProveBackup_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "FetchBackup",
+			Handler:       _Agent_FetchBackup_Handler,
 			ServerStreams: true,
 		},
 	},
