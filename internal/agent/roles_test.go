@@ -36,8 +36,8 @@ func TestEveryCallHasARule(t *testing.T) {
 
 // What changes a node is for nobody who only looks or only backs up.
 func TestLookersChangeNothing(t *testing.T) {
-	looks := []string{"Inspect", "Observe", "PlanRecovery", "WatchRecovery"}
-	backs := []string{"TakeSnapshot", "VerifySnapshot", "WatchRecovery"}
+	looks := []string{"Inspect", "Observe", "PlanRecovery", "WatchRecovery", "ListBackups"}
+	backs := []string{"TakeSnapshot", "VerifySnapshot", "WatchRecovery", "CreateBackup", "ListBackups", "VerifyBackup", "ProveBackup"}
 	for name, r := range table {
 		if slices.Contains(r.roles, pki.Viewer) && !slices.Contains(looks, name) {
 			t.Errorf("a viewer may call %s", name)

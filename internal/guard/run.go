@@ -28,6 +28,13 @@ func (g *Guard) run(d Decision, signals <-chan os.Signal) (code int, ended bool)
 	}
 	defer c.close()
 	g.o.Log.Info("started etcd", "pid", c.pid, "answer", d.Answer, "args", argv)
+	// Beside the start, never before it; it ends by itself once the file is
+	// copied.
+	go func() {
+		if err := keepBinary(g.o.Paths, argv[0]); err != nil {
+			g.o.Log.Warn("backups can be proven with another etcd only", "error", err.Error())
+		}
+	}()
 	g.mu.Lock()
 	g.answered = false
 	g.mu.Unlock()

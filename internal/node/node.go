@@ -166,6 +166,15 @@ func (p Paths) EtcdPKI() string { return filepath.Join(p.KubernetesPKI(), "etcd"
 // Backups is where local backups lie.
 func (p Paths) Backups() string { return filepath.Join(p.Root, "/var/lib/etcd-backup") }
 
+// BackupConfig says where backups go and with what credentials: root's alone.
+func (p Paths) BackupConfig() string { return filepath.Join(p.State(), "backup.yaml") }
+
+// Scratch is where a backup is restored to be proven.
+func (p Paths) Scratch() string { return filepath.Join(p.Backups(), ".scratch") }
+
+// EtcdBinary is the copy of the etcd that runs here, which the guard keeps.
+func (p Paths) EtcdBinary() string { return filepath.Join(p.State(), "bin", "etcd") }
+
 // Load reads and checks node.json.
 func Load(p Paths) (Config, error) {
 	c, err := durable.ReadJSON[Config](p.Config())
