@@ -26,6 +26,8 @@ type Facts struct {
 	// Revision in the case just named.
 	LastKeyRevision int64
 	CompactRevision int64 // finished or scheduled, the greater
+	// Compacting: a compaction was scheduled and has not finished; entries that it will remove are still there.
+	Compacting      bool
 	ConsistentIndex uint64
 	Term            uint64 // of ConsistentIndex; 0 before etcd 3.5
 	StorageVersion  string // major.minor; empty before etcd 3.6
@@ -105,6 +107,8 @@ func (s *Facts) readMeta(meta tree) error {
 			if err != nil {
 				return fmt.Errorf("meta key %s: %w", key, err)
 			}
+			// The first of the two keys sets it, the second compares.
+			s.Compacting = s.CompactRevision != rev.Main
 			s.CompactRevision = max(s.CompactRevision, rev.Main)
 		case keyStorageVersion:
 			s.StorageVersion = trimPatch(string(value))
