@@ -29,9 +29,10 @@ const (
 	RiskUnreachableQuorum = "unreachable-quorum"
 	RiskForeignSnapshot   = "foreign-snapshot"
 	RiskTakeOver          = "take-over"
+	RiskServiceAccountKey = "service-account-key"
 )
 
-var knownRisks = []string{RiskRollback, RiskUnreachableQuorum, RiskForeignSnapshot, RiskTakeOver}
+var knownRisks = []string{RiskRollback, RiskUnreachableQuorum, RiskForeignSnapshot, RiskTakeOver, RiskServiceAccountKey}
 
 // Risk is something a person must accept by its name before the plan runs.
 type Risk struct {
@@ -207,12 +208,18 @@ func (d Decision) chooseSource(o Observation) Decision {
 	if foreign := d.foreign(o); foreign != "" {
 		d.Risks = append(d.Risks, Risk{RiskForeignSnapshot, foreign})
 	}
+	if d.Source.OtherServiceAccountKey != "" {
+		d.Risks = append(d.Risks, Risk{RiskServiceAccountKey, d.Source.OtherServiceAccountKey})
+	}
 	return d
 }
 
 // foreign: a snapshot that knows none of the nodes is another cluster's, or
 // one of this cluster's former life; only a person can tell.
 func (d Decision) foreign(o Observation) string {
+	if d.Source.Foreign != "" {
+		return d.Source.Foreign
+	}
 	if len(d.Source.MemberNames) == 0 {
 		return ""
 	}

@@ -91,6 +91,9 @@ func TestPlan(t *testing.T) {
 		{"P27, I25: a disk too full", observed(with2(wiped(1), func(n *Node) { n.DiskFree = 1 << 20 }), dark(2)), Impossible, "free space there", ""},
 		{"I22, P30: data newer than etcd", with(observed(with2(wiped(1), func(n *Node) { n.EtcdVersion = "3.5.21" })), func(o *Observation) { o.Sources[0].StorageVersion = "3.7" }), Impossible, "3.7", ""},
 		{"another cluster's snapshot", with(observed(leaderless(1), leaderless(2), leaderless(3)), func(o *Observation) { o.Sources[0].MemberNames = []string{"x"} }), "", "quorum lost", RiskForeignSnapshot},
+		{"a backup of another CA", with(observed(leaderless(1), leaderless(2), leaderless(3)), func(o *Observation) { o.Sources[0].Foreign = "its CA is another" }), "", "quorum lost", RiskForeignSnapshot},
+		{"P8: a backup made with another service account key", with(observed(leaderless(1), leaderless(2), leaderless(3)), func(o *Observation) { o.Sources[0].OtherServiceAccountKey = "tokens get 401" }), "", "quorum lost", RiskServiceAccountKey},
+		{"P7, I25: a backup that needs an encryption key that is not here", with(observed(wiped(1)), func(o *Observation) { o.Sources[0].Problem = "needs the encryption key aescbc/key1" }), Impossible, "aescbc/key1", ""},
 		{"two recoveries apart from each other", observed(with2(wiped(1), func(n *Node) { n.Lineage = append(lineage(), node.Generation{Epoch: 1, ClusterID: "b"}) }), with2(up(2), func(n *Node) { n.Lineage = append(lineage(), node.Generation{Epoch: 1, ClusterID: "c"}) })), Unsafe, "two recoveries", ""},
 		{"the coordinator itself was not observed", observed(dark(1), up(2)), Impossible, "was not observed", ""},
 	} {

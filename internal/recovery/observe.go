@@ -99,6 +99,11 @@ type Source struct {
 	MemberNames    []string
 	StorageVersion string
 	TakenAt        time.Time
+	// Foreign is why it looks like another cluster's; OtherServiceAccountKey is
+	// why tokens made with its key will not be valid here (P8). Both are known of
+	// backups, whose manifest has fingerprints, and are empty else.
+	Foreign                string
+	OtherServiceAccountKey string
 }
 
 // Describe says in one line what it is.
