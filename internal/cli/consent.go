@@ -12,8 +12,7 @@ import (
 )
 
 // Risks are the names of what a plan may ask consent for.
-func Risks() []string {
-	return []string{recovery.RiskRollback, recovery.RiskUnreachableQuorum, recovery.RiskForeignSnapshot, recovery.RiskTakeOver}
+func Risks() []string { return recovery.Risks() }
 }
 
 // consent gets a person's word, or checks a script's. The agent checks it again

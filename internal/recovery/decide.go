@@ -34,6 +34,9 @@ const (
 
 var knownRisks = []string{RiskRollback, RiskUnreachableQuorum, RiskForeignSnapshot, RiskTakeOver, RiskServiceAccountKey}
 
+// Risks are the names of all of them.
+func Risks() []string { return slices.Clone(knownRisks) }
+
 // Risk is something a person must accept by its name before the plan runs.
 type Risk struct {
 	Name string
