@@ -13,7 +13,6 @@ import (
 
 // Risks are the names of what a plan may ask consent for.
 func Risks() []string { return recovery.Risks() }
-}
 
 // consent gets a person's word, or checks a script's. The agent checks it again
 // against the plan as it is then (I14).
