@@ -17,6 +17,7 @@ import (
 // kubelet's manifest directory is, ignores dot files, and a rename does not cross file systems.
 func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 	dir := filepath.Dir(path)
+	Point("create for " + path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -27,6 +28,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
+	Point("write " + path)
 	if _, err := f.Write(data); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -34,15 +36,18 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 	if err := f.Chmod(perm); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	Point("flush " + path)
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("write %s: flush: %w", path, err)
 	}
+	Point("flushed " + path)
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	Point("renamed to " + path)
 	return SyncDir(dir)
 }
 
@@ -53,9 +58,11 @@ func SyncDir(dir string) error {
 		return fmt.Errorf("flush directory: %w", err)
 	}
 	defer func() { _ = d.Close() }()
+	Point("flush directory " + dir)
 	if err := d.Sync(); err != nil {
 		return fmt.Errorf("flush directory %s: %w", dir, err)
 	}
+	Point("flushed directory " + dir)
 	return nil
 }
 
@@ -67,9 +74,11 @@ func SyncFile(path string) error {
 		return fmt.Errorf("flush file: %w", err)
 	}
 	defer func() { _ = f.Close() }()
+	Point("flush " + path)
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("flush file %s: %w", path, err)
 	}
+	Point("flushed " + path)
 	return nil
 }
 
@@ -99,9 +108,11 @@ func SyncTree(root string) error {
 // old one flushed, a power loss could leave neither name. It replaces a file at newPath as rename(2) does; use
 // RenameNew where something there must not be lost.
 func Rename(oldPath, newPath string) error {
+	Point("rename to " + newPath)
 	if err := os.Rename(oldPath, newPath); err != nil {
 		return fmt.Errorf("rename: %w", err)
 	}
+	Point("renamed to " + newPath)
 	return syncParents(oldPath, newPath)
 }
 
@@ -133,8 +144,10 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 			return err
 		}
 	}
+	Point("make directory " + dir)
 	if err := os.Mkdir(dir, perm); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make directory: %w", err)
 	}
+	Point("made directory " + dir)
 	return SyncDir(parent)
 }
