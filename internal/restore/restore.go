@@ -11,19 +11,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"clusteretcd.io/ceo/internal/datadir"
+	"clusteretcd.io/ceo/internal/durable"
 	"clusteretcd.io/ceo/internal/snapshot"
 )
 
 // Params of Stage.
 type Params struct {
-	Snapshot  string
+	Snapshot string // a local file; with Open only a name for messages and the result
+	// Open begins a stream of the snapshot instead; see Source, for Size and SHA256 too.
+	Open   func(ctx context.Context) (io.ReadCloser, error)
+	Size   int64
+	SHA256 string
+
 	DataDir   string // where it will live; its member directory is not touched
 	StagingID string // names this build; the same id gives the same result (I20)
 
@@ -34,6 +41,15 @@ type Params struct {
 	ServedRevision int64  // the highest revision known to have been served; 0: unknown
 	SkipHashCheck  bool   // accept a snapshot without a hash
 	EtcdVersion    string // of the etcd that will be started; empty: not compared
+
+	Progress func(done, total int64) // see OfflineParams
+}
+
+func (p Params) source() Source {
+	if p.Open == nil {
+		return Source{Path: p.Snapshot, SHA256: p.SHA256}
+	}
+	return Source{Open: p.Open, Label: p.Snapshot, Size: p.Size, SHA256: p.SHA256}
 }
 
 // Result is what was staged.
@@ -47,17 +63,19 @@ type Result struct {
 	SnapshotSHA256   string `json:"snapshotSHA256"`
 	SnapshotRevision int64  `json:"snapshotRevision"`
 	Revision         int64  `json:"revision"` // after the bump; everything up to it is compacted
-	Keys             int64  `json:"keys"`     // that exist
+	Keys             int64  `json:"keys"`     // that exist; -1: not counted
 	Bytes            int64  `json:"bytes"`    // of the new backend
+
+	Elapsed Elapsed `json:"-"` // zero when what was asked for had been staged before
 }
 
 // ErrOtherParams: the staging id was used for something else.
 var ErrOtherParams = errors.New("this staging id was used for another restore; discard it or use another one")
 
-// Stage verifies the snapshot whole, builds, reads back what was built, flushes it and only then writes the record
-// that Activate demands. Asked again with the same id it returns the finished result, or builds anew what a crash left
-// unfinished.
-func Stage(ctx context.Context, p Params) (Result, error) { return StageWith(ctx, Etcdutl{}, p) }
+// Stage builds in one pass over the source, which is verified whole on the way, reads back what was built, flushes it
+// and only then writes the record that Activate demands. Asked again with the same id it returns the finished result,
+// or builds anew what a crash left unfinished.
+func Stage(ctx context.Context, p Params) (Result, error) { return StageWith(ctx, Native{}, p) }
 
 // StageWith is Stage with another Builder.
 func StageWith(ctx context.Context, b Builder, p Params) (Result, error) {
@@ -68,27 +86,21 @@ func StageWith(ctx context.Context, b Builder, p Params) (Result, error) {
 	return r, nil
 }
 
-func stage(ctx context.Context, b Builder, p Params) (Result, error) {
+func stage(ctx context.Context, b Builder, p Params) (r Result, err error) {
 	if err := p.check(); err != nil {
 		return Result{}, err
 	}
-	r, err := finished(p)
+	r, err = finished(p)
 	if err == nil || !errors.Is(err, datadir.ErrUnfinished) {
 		return r, err
 	}
-	// All that can refuse comes before the first byte is written (P13, I25).
-	info, err := snapshot.Verify(ctx, p.Snapshot, snapshot.VerifyOptions{SkipHash: p.SkipHashCheck})
+	// What a few pages can tell comes before the first byte is written (P13, I25); what only the whole can is found
+	// while it goes to staging, where it replaces nothing.
+	size, err := preflight(ctx, p.source(), p.SkipHashCheck, p.accept)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := checkVersion(info.StorageVersion, p.EtcdVersion); err != nil {
-		return Result{}, err
-	}
-	by, err := BumpBy(info.Revision, p.ServedRevision)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := checkSpace(p.DataDir, info.Size); err != nil {
+	if err := checkSpace(p.DataDir, size); err != nil {
 		return Result{}, err
 	}
 	if p.Token == "" {
@@ -96,46 +108,90 @@ func stage(ctx context.Context, b Builder, p Params) (Result, error) {
 			return Result{}, err
 		}
 	}
-	r = Result{
-		Token: p.Token, Name: p.Name, PeerURL: p.PeerURL,
-		Snapshot: p.Snapshot, SnapshotSHA256: info.SHA256, SnapshotRevision: info.Revision,
-		Revision: info.Revision + int64(by), //nolint:gosec // BumpBy keeps the sum within int64
+	r = Result{Token: p.Token, Name: p.Name, PeerURL: p.PeerURL, Snapshot: p.Snapshot}
+	made, err := missing(filepath.Dir(datadir.StagingDir(p.DataDir, p.StagingID)))
+	if err != nil {
+		return Result{}, err
 	}
-	if err := build(ctx, b, p, info, &r); err != nil {
+	if err := build(ctx, b, p, &r); err != nil {
 		// Free the space: on a full disk the unfinished copy would be in the way of the next try. A failure to do so
 		// is not the news; the next try clears it.
 		_ = datadir.DiscardStaging(p.DataDir, p.StagingID)
-		return Result{}, err
+		for _, dir := range made {
+			_ = os.Remove(dir) // only if it is empty
+		}
+		return Result{}, noSpace(p.DataDir, size, err)
 	}
 	return r, nil
 }
 
-func build(ctx context.Context, b Builder, p Params, info snapshot.Info, r *Result) error {
+// accept refuses what must not become this data dir.
+func (p Params) accept(info snapshot.Info) error {
+	if err := checkVersion(info.StorageVersion, p.EtcdVersion); err != nil {
+		return err
+	}
+	_, err := p.revise(info)
+	return err
+}
+
+func (p Params) revise(info snapshot.Info) (int64, error) {
+	by, err := BumpBy(info.Revision, p.ServedRevision)
+	return info.Revision + int64(by), err //nolint:gosec // BumpBy keeps the sum within int64
+}
+
+func build(ctx context.Context, b Builder, p Params, r *Result) error {
 	if err := datadir.BeginStaging(p.DataDir, p.StagingID); err != nil {
 		return err
 	}
+	durable.Point("restore: staging begun")
 	dir := datadir.StagingDir(p.DataDir, p.StagingID)
-	err := b.Build(ctx, Build{
-		Snapshot: p.Snapshot, HasHash: info.HashPresent, Dir: dir,
-		Name: p.Name, PeerURL: p.PeerURL, Token: p.Token,
-		// Counted from the last entry, which is what the library raises; after a compaction of deletes at the end the
-		// store's revision is above it, and a bump counted from there would fall short.
-		RaiseBy: uint64(r.Revision - info.LastKeyRevision), //nolint:gosec // Revision is at least Margin above
+	w := want{dir: dir, members: 1}
+	info, elapsed, err := b.Build(ctx, Build{
+		Source: p.source(), SkipHash: p.SkipHashCheck, Dir: dir, WALDir: datadir.WALDir(dir),
+		Membership: Membership{Name: p.Name, PeerURLs: []string{p.PeerURL}, Token: p.Token},
+		Revise: func(info snapshot.Info) (int64, error) {
+			if err := sameSum(p.SHA256, info); err != nil {
+				return 0, err
+			}
+			if err := p.accept(info); err != nil {
+				return 0, err
+			}
+			return p.revise(info)
+		},
+		Progress: p.Progress,
 	})
 	if err != nil {
 		return err
 	}
-	if err := readBack(ctx, dir, info, r); err != nil {
+	begin := time.Now()
+	// From what was in it, not from what the builder was told: this is what it must have come to.
+	if w.revision, err = p.revise(info); err != nil {
+		return err
+	}
+	w.compacted = w.revision
+	r.SnapshotSHA256, r.SnapshotRevision, r.Revision, r.Keys = info.SHA256, info.Revision, w.revision, info.LiveKeys
+	if err := readBack(ctx, w, r); err != nil {
 		return fmt.Errorf("what was built is not what was asked for: %w", err)
 	}
 	detail, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return datadir.FinishStaging(p.DataDir, p.StagingID, datadir.Staged{
+	err = datadir.FinishStaging(p.DataDir, p.StagingID, datadir.Staged{
 		IDs:      datadir.IDs{ClusterID: r.ClusterID, MemberID: r.MemberID},
 		Revision: r.Revision, Token: r.Token, At: time.Now().UTC(), Detail: detail,
 	})
+	elapsed.Flush += time.Since(begin)
+	r.Elapsed = elapsed
+	return err
+}
+
+// sameSum: want is in hex, empty when nobody knows.
+func sameSum(want string, info snapshot.Info) error {
+	if want != "" && !strings.EqualFold(want, info.SHA256) {
+		return fmt.Errorf("%w: its SHA-256 is %s, should be %s", snapshot.ErrHashMismatch, info.SHA256, want)
+	}
+	return nil
 }
 
 // finished gives the result of a build that is complete; datadir.ErrUnfinished if there is none.
@@ -170,24 +226,6 @@ func (p Params) check() error {
 		return fmt.Errorf("peer URL %q is not of the form https://ADDRESS:PORT", p.PeerURL)
 	}
 	return nil
-}
-
-// checkSpace wants twice the database: the copy, and as much again for etcd to run before someone looks at the disk;
-// and the WAL's preallocated files.
-func checkSpace(dataDir string, size int64) error {
-	const walFiles = 2 * 64_000_000
-	dir := dataDir
-	for {
-		_, err := os.Stat(dir)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) || filepath.Dir(dir) == dir {
-			return err
-		}
-		dir = filepath.Dir(dir)
-	}
-	return datadir.RequireSpace(dir, 2*uint64(max(size, 0))+walFiles)
 }
 
 // newToken: etcd derives the cluster id from the peer URLs and the token. With the default token a restored member
