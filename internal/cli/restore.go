@@ -104,6 +104,12 @@ func restoredView(o RestoreOptions, r restore.Result, took time.Duration) ui.Res
 		ClusterID: node.FormatID(r.ClusterID), MemberID: node.FormatID(r.MemberID),
 		Seconds: took.Seconds(),
 	}
+	for _, p := range []struct {
+		what string
+		took time.Duration
+	}{{"read, check and write", r.Elapsed.Receive}, {"rest of the check", r.Elapsed.Check}, {"edit", r.Elapsed.Edit}, {"flush", r.Elapsed.Flush}} {
+		v.Parts = append(v.Parts, ui.Milestone{What: p.what, Seconds: p.took.Seconds()})
+	}
 	v.Compacted = v.Revision != v.SnapshotRevision
 	if o.MarkCompacted != nil {
 		v.Compacted = *o.MarkCompacted

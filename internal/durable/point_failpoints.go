@@ -16,7 +16,8 @@ var points struct {
 }
 
 // Point counts the calls in this process, writes "NUMBER NAME" to the file that CEO_POINTS_LOG names, and kills the
-// process as `kill -9` does at the call whose number is CEO_KILL_AT. A run without the second tells a test the points.
+// process as `kill -9` does at the call whose number is CEO_KILL_AT. At CEO_STOP_AT it stops the process, for a test to
+// change the world before it lets it go on. A run with neither tells a test the points.
 // It holds its lock while the process dies, so that no other goroutine passes a later point first.
 func Point(name string) {
 	points.Lock()
@@ -25,9 +26,17 @@ func Point(name string) {
 	if path := os.Getenv("CEO_POINTS_LOG"); path != "" {
 		logPoint(path, fmt.Sprintf("%d %s\n", points.count, name))
 	}
-	if at, err := strconv.Atoi(os.Getenv("CEO_KILL_AT")); err == nil && at == points.count {
+	if reached("CEO_KILL_AT") {
 		die()
 	}
+	if reached("CEO_STOP_AT") {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	}
+}
+
+func reached(variable string) bool {
+	at, err := strconv.Atoi(os.Getenv(variable))
+	return err == nil && at == points.count
 }
 
 func logPoint(path, line string) {

@@ -17,7 +17,7 @@ type Restored struct {
 	Revision         int64 `json:"revision"`
 	// Compacted: everything up to Revision is.
 	Compacted bool  `json:"compacted"`
-	Keys      int64 `json:"keys"`
+	Keys      int64 `json:"keys"` // -1: not counted
 	Bytes     int64 `json:"bytes"`
 
 	Name           string   `json:"name"`
@@ -80,7 +80,11 @@ func (r Restored) Text(s Style) string {
 	default:
 		line("Revision", "%s → %s, compacted up to there: every client lists anew", grouped(r.SnapshotRevision), grouped(r.Revision))
 	}
-	line("Content", "%s keys, %s", grouped(r.Keys), Bytes(positive(r.Bytes)))
+	keys := grouped(r.Keys) + " keys"
+	if r.Keys < 0 {
+		keys = "keys not counted"
+	}
+	line("Content", "%s, %s", keys, Bytes(positive(r.Bytes)))
 	line("Cluster", "%s, token %s", r.ClusterID, r.Token)
 	line("Member", "%s, %s at %s", r.MemberID, r.Name, strings.Join(r.PeerURLs, ","))
 	line("Time", "%s", r.timeText())
