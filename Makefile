@@ -63,8 +63,12 @@ e2e-full: deps build build-failpoints build-lab build-load ## The same with the 
 	CEO_E2E_FULL=1 go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_FULL_LIMIT) ./test/e2e/...
 
 .PHONY: bench
-bench: deps build build-lab build-load ## How long a recovery takes, beside the documented manual procedure in the same run
+bench: deps build build-lab build-load bench-storage ## All measurements: how long a recovery takes, beside the documented manual procedure in the same run; and bench-storage
 	timeout --foreground $(BENCH_LIMIT) go run ./bench
+
+.PHONY: bench-storage
+bench-storage: deps-etcd build ## Restores and backups of 100 MB, 1 GB and 4 GB beside etcdutl, etcdctl and cp (needs 25 GB of disk)
+	timeout --foreground $(BENCH_LIMIT) go run ./bench/storage -ceo bin/ceo
 
 .PHONY: lint
 lint: lint-go lint-imports lint-modules lint-generated ## Linters, import rules, module files, generated files

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	"go.etcd.io/bbolt/version"
 )
 
 // Spec of a snapshot. The same Spec gives the same objects in the same order; how many of them fit, and on which pages,
@@ -41,8 +40,8 @@ type Info struct {
 	Free float64 `json:"free"`
 }
 
-// Version of what Make writes: a file made by another one may be another.
-var Version = "1-bbolt-" + version.Version
+// Version of what Make writes: a file made by another one is another.
+const Version = 1
 
 // Make writes a snapshot to path, which must not exist.
 func Make(ctx context.Context, s Spec, path string) (Info, error) {
