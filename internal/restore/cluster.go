@@ -80,3 +80,6 @@ func memberValues(c *membership.RaftCluster) (map[string][]byte, error) {
 	}
 	return values, nil
 }
+
+// joined is how a member's peer URLs are shown and compared, in etcd's order.
+func joined(urls []string) string { return strings.Join(urls, ",") }

@@ -50,7 +50,7 @@ func readBack(ctx context.Context, w want, r *Result) error {
 	if i < 0 {
 		return fmt.Errorf("its WAL is of member %x, which is not among %v", id.MemberID, id.Members)
 	}
-	if m := id.Members[i]; m.Name != r.Name || strings.Join(m.PeerURLs, ",") != r.PeerURL || m.IsLearner {
+	if m := id.Members[i]; m.Name != r.Name || joined(m.PeerURLs) != r.PeerURL || m.IsLearner {
 		return fmt.Errorf("member %x is %s at %v, should be %s at %s", m.ID, m.Name, m.PeerURLs, r.Name, r.PeerURL)
 	}
 	r.ClusterID, r.MemberID, r.Bytes = id.ClusterID, id.MemberID, id.DBSize
