@@ -1,0 +1,36 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const defaultStallLimit = 30 * time.Second
+
+// Open opens the store that the configuration names. It makes no folder and, with credentials given, no network
+// request: a wrong bucket or key shows with the first operation. Every operation is bounded: a transfer that moves no
+// byte for the stall limit, and any other request that is not done by then, end with ErrStalled. A folder's disk that
+// hangs in the kernel cannot be interrupted; that is the one exception.
+//
+// gs:// and azblob:// were never run against a server by the tests of this project: their URLs, options and errors are
+// tested, their transfers are gocloud.dev's.
+func Open(ctx context.Context, cfg Config) (Store, error) {
+	if cfg.StallLimit == 0 {
+		cfg.StallLimit = defaultStallLimit
+	}
+	if cfg.StallLimit < 0 {
+		return nil, fmt.Errorf("open store: the stall limit %s is negative", cfg.StallLimit)
+	}
+	at, err := parse(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	switch at.scheme {
+	case "file":
+		return newFolder(at.path), nil
+	case "mem":
+		return newMemory(at.bucket), nil
+	}
+	return nil, fmt.Errorf("open store: %s is not supported", at.scheme)
+}
