@@ -57,7 +57,10 @@ func (a *Agent) observe(ctx context.Context, req *agentpb.PlanRecoveryRequest) (
 		o.Sources = []recovery.Source{a.sourceOf(ctx, req.GetSnapshot(), label, req.GetSkipHashCheck())}
 		return o, nil
 	}
+	catalogue := make(chan []recovery.Source, 1)
+	go func() { catalogue <- a.catalogueSources(ctx) }()
 	o.Sources, err = a.localSources(ctx, req.GetSkipHashCheck())
+	o.Sources = append(o.Sources, <-catalogue...)
 	return o, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +49,10 @@ func (a *Agent) locate(ref string) (string, error) {
 	switch {
 	case isDigest(ref):
 		return a.incoming(ref), nil
+	case strings.HasPrefix(ref, backupPrefix):
+		if _, sum, ok := parseBackup(ref); ok && sum != "" {
+			return a.incoming(sum), nil
+		}
 	case fileName.MatchString(ref):
 		return filepath.Join(a.paths.Backups(), ref), nil
 	}
@@ -130,26 +135,10 @@ func (a *Agent) TakeSnapshot(_ *agentpb.TakeSnapshotRequest, s grpc.ServerStream
 		return toStatus(err)
 	}
 	defer func() { _ = r.Close() }()
-	h := sha256.New()
-	var n int64
-	buf := make([]byte, client.ChunkSize)
-	for {
-		m, err := io.ReadFull(r, buf)
-		if m > 0 {
-			_, _ = h.Write(buf[:m])
-			n += int64(m)
-			if err := s.Send(&agentpb.SnapshotChunk{Data: buf[:m]}); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break
-		}
-		if err != nil {
-			return toStatus(fmt.Errorf("read the snapshot of %s's etcd: %w", a.Config().Name, err))
-		}
+	if err := sendSnapshot(r, s); err != nil {
+		return toStatus(fmt.Errorf("read the snapshot of %s's etcd: %w", a.Config().Name, err))
 	}
-	return s.Send(&agentpb.SnapshotChunk{Trailer: &agentpb.SnapshotTrailer{Size: n, Sha256: hex.EncodeToString(h.Sum(nil))}})
+	return nil
 }
 
 // verifiedCache remembers what was verified of a file that has not changed
@@ -167,6 +156,13 @@ type verifiedFile struct {
 
 // verify reads a snapshot whole. fresh reads it again even if it was.
 func (a *Agent) verify(ctx context.Context, ref string, skipHash, fresh bool) (snapshot.Info, error) {
+	ref, err := a.resolve(ctx, ref)
+	if err != nil {
+		return snapshot.Info{}, err
+	}
+	if err := a.bring(ctx, ref); err != nil {
+		return snapshot.Info{}, err
+	}
 	path, err := a.locate(ref)
 	if err != nil {
 		return snapshot.Info{}, err
@@ -219,6 +215,10 @@ func (a *Agent) StageRestore(ctx context.Context, req *agentpb.StageRestoreReque
 	if !fileName.MatchString(req.GetId()) {
 		return nil, status.Error(codes.InvalidArgument, "a restore needs an id")
 	}
+	// It is there since the plan's first step, unless somebody cleared it away.
+	if err := a.bring(ctx, req.GetSnapshot()); err != nil {
+		return nil, err
+	}
 	path, err := a.locate(req.GetSnapshot())
 	if err != nil {
 		return nil, err
@@ -265,6 +265,9 @@ func (a *Agent) ActivateRestore(ctx context.Context, req *agentpb.ActivateRestor
 
 // sourceOf describes a snapshot for a plan; one that is not good says why.
 func (a *Agent) sourceOf(ctx context.Context, ref, label string, skipHash bool) recovery.Source {
+	if strings.HasPrefix(ref, backupPrefix) {
+		return a.namedBackup(ctx, ref)
+	}
 	s := recovery.Source{Label: label, Ref: ref}
 	info, err := a.verify(ctx, ref, skipHash, false)
 	if err != nil {

@@ -1,3 +1,5 @@
+// Package backup is what a backup is: a folder in a store with the database, the control plane's static files and, written
+// last, the manifest. It makes them, reads them, lists them and decides which to keep. docs/backup-format.md has the form.
 package backup
 
 import "time"
@@ -19,8 +21,28 @@ type Manifest struct {
 	Database Database `json:"database"`
 	// Resources is nil where none were asked for.
 	Resources *Resources `json:"resources,omitempty"`
-	// Encrypted: to whom (age recipients, which are public). Empty: nothing is encrypted.
+	// Recipients: to whom it is encrypted (age, X25519; public keys). Empty: it is not.
 	Recipients []string `json:"recipients,omitempty"`
+	// ReadBack says how far the reading back went before this was written: Decrypted, or StoredBytes where the node that
+	// made it has no key to read it with.
+	ReadBack string `json:"readBack"`
+	// Digest is the SHA-256, in hex, of this manifest with an empty Digest: any changed bit is found.
+	Digest string `json:"digest"`
+}
+
+// How a backup was read back.
+const (
+	Decrypted   = "decrypted and verified"
+	StoredBytes = "stored bytes compared"
+)
+
+// StoredSize of all its objects but the manifest, in bytes.
+func (m Manifest) StoredSize() int64 {
+	n := m.Database.StoredSize
+	if m.Resources != nil {
+		n += m.Resources.StoredSize
+	}
+	return n
 }
 
 // Cluster says whose data it is and what it takes to use it.
@@ -70,7 +92,7 @@ type Resources struct {
 }
 
 // Proof is proof.json beside the manifest: written by `prove`, and replaced by a later one. It is bound to the
-// manifest by its digest, so a proof of another content does not count.
+// manifest's digest, so a proof of another content does not count.
 type Proof struct {
 	ManifestSHA256 string        `json:"manifestSHA256"`
 	At             time.Time     `json:"at"`
@@ -81,4 +103,5 @@ type Proof struct {
 	Hash           uint32        `json:"hash,omitempty"` // HashKV at Revision
 	RestoreTime    time.Duration `json:"restoreTime"`    // ns: from the first byte read to the data dir in place
 	ServeTime      time.Duration `json:"serveTime"`      // ns: from etcd's start to its first answer
+	Digest         string        `json:"digest"`         // as Manifest's
 }

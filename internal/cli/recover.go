@@ -12,6 +12,7 @@ import (
 
 	"clusteretcd.io/ceo/internal/agent/agentpb"
 	"clusteretcd.io/ceo/internal/agent/client"
+	"clusteretcd.io/ceo/internal/backup"
 	"clusteretcd.io/ceo/internal/cli/ui"
 	"clusteretcd.io/ceo/internal/snapshot"
 )
@@ -101,6 +102,11 @@ func (r *recoverer) source(ctx context.Context) (*agentpb.PlanRecoveryRequest, e
 	if r.o.From == "" {
 		return req, nil
 	}
+	if name, ok := backupName(r.o.From); ok {
+		// The catalogue is the agent's: it has the store's address and its keys.
+		req.Snapshot, req.SourceLabel = "backup:"+name, name
+		return req, nil
+	}
 	path, err := filepath.Abs(r.o.From)
 	if err != nil {
 		return nil, fmt.Errorf("--from %s: %w", r.o.From, err)
@@ -119,6 +125,18 @@ func (r *recoverer) source(ctx context.Context) (*agentpb.PlanRecoveryRequest, e
 	}
 	req.Snapshot = info.GetSha256()
 	return req, nil
+}
+
+// backupName tells a name in the catalogue from a file: latest, latest-proven,
+// or what looks like a backup's id and is no file here.
+func backupName(from string) (string, bool) {
+	if from == backup.Latest || from == backup.LatestProven {
+		return from, true
+	}
+	if _, err := os.Lstat(from); err == nil || !backup.LooksLikeID(from) {
+		return "", false
+	}
+	return from, true
 }
 
 func isRegular(path string) bool {

@@ -178,6 +178,11 @@ func TakeSnapshot(ctx context.Context, a agentpb.AgentClient, w io.Writer) (int6
 	if err != nil {
 		return 0, err
 	}
+	return ReceiveSnapshot(s, w)
+}
+
+// ReceiveSnapshot reads a stream to its end and verifies size and digest.
+func ReceiveSnapshot(s grpc.ServerStreamingClient[agentpb.SnapshotChunk], w io.Writer) (int64, error) {
 	h := sha256.New()
 	var n int64
 	for {

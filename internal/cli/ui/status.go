@@ -35,6 +35,7 @@ func Status(v View, verbose bool, s Style) string {
 	for _, c := range v.Conflicts {
 		b.WriteString(labelled("Lineage", width, []string{s.bad("✗ ") + c}))
 	}
+	b.WriteString(labelled("Backup", width, backupLines(v, s)))
 	b.WriteString(labelled("Certs", width, certLines(v, s)))
 	var lines []string
 	for _, d := range v.Disks {

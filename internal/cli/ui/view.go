@@ -37,6 +37,8 @@ type View struct {
 	Disks     []DiskView    `json:"disks,omitempty"`
 	Archive   []ArchiveView `json:"archive,omitempty"`
 	Recovery  *RecoveryView `json:"recovery,omitempty"`
+	// Backups is nil where they could not be asked for.
+	Backups *BackupView `json:"backups,omitempty"`
 	// Conflicts between lineages: two recoveries that were run apart.
 	Conflicts []string `json:"conflicts,omitempty"`
 	Notes     []string `json:"notes,omitempty"`
@@ -131,6 +133,18 @@ type RecoveryView struct {
 	Error       string    `json:"error,omitempty"`
 	Started     time.Time `json:"started"`
 	WaitingFor  []string  `json:"waitingFor,omitempty"`
+}
+
+// BackupView is what there is to restore from.
+type BackupView struct {
+	Store string `json:"store,omitempty"`
+	Count int    `json:"count"`
+	// Newest good one, and when the newest proven one was proven.
+	Newest   time.Time `json:"newest,omitzero"`
+	Revision int64     `json:"revision,omitempty"`
+	Proven   time.Time `json:"proven,omitzero"`
+	// Error is why the store could not be read.
+	Error string `json:"error,omitempty"`
 }
 
 // Well reports whether nothing is wrong.
