@@ -67,9 +67,7 @@ func (b *bench) generated(ctx context.Context, s size) (*generated, error) {
 
 // generate in a process of its own: what it leaves in memory must not be in the way of what is measured.
 func (b *bench) generate(ctx context.Context, s size, g *generated) error {
-	_, out, err := measure.Run(ctx, measure.Command{
-		Path: b.tools.self, Args: []string{childArg, childGenerate, fmt.Sprint(int64(s)), fmt.Sprint(b.seed), g.snapshot},
-	})
+	_, out, err := b.child(ctx, childGenerate, fmt.Sprint(int64(s)), fmt.Sprint(b.seed), g.snapshot)
 	if err == nil {
 		err = json.Unmarshal(out, &g.Info)
 	}
@@ -109,33 +107,6 @@ func restoreArgs(snapshot, dataDir string) []string {
 		"snapshot", "restore", snapshot, "--data-dir", dataDir, "--name", memberName, "--initial-cluster", memberName + "=" + memberURL,
 		"--initial-advertise-peer-urls", memberURL,
 	}
-}
-
-const (
-	childArg      = "measured-part"
-	childGenerate = "generate"
-)
-
-// child is what this program does when it runs itself.
-func child(what string, args []string) error {
-	ctx := context.Background()
-	switch {
-	case what == childGenerate && len(args) == 3:
-		return generateChild(ctx, args)
-	}
-	return fmt.Errorf("no part %q with %d arguments", what, len(args))
-}
-
-func generateChild(ctx context.Context, args []string) error {
-	s := dataset.Spec{Free: freePages}
-	if _, err := fmt.Sscan(args[0]+" "+args[1], &s.Size, &s.Seed); err != nil {
-		return err
-	}
-	info, err := dataset.Make(ctx, s, args[2])
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(info)
 }
 
 // waitFor bounds every wait for an etcd. With 4 GB on a busy machine a start takes half a minute.

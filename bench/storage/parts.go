@@ -10,10 +10,11 @@ import (
 const (
 	partRestore = "restore"
 	partBackup  = "backup"
+	partStore   = "store"
 )
 
 // allParts in the order in which they run.
-var allParts = []string{partRestore, partBackup}
+var allParts = []string{partRestore, partBackup, partStore}
 
 type parts map[string]bool
 
@@ -36,6 +37,7 @@ func (b *bench) part(name string) func(context.Context, *generated, *Database) e
 	return map[string]func(context.Context, *generated, *Database) error{
 		partRestore: b.restores,
 		partBackup:  b.backups,
+		partStore:   b.loads,
 	}[name]
 }
 

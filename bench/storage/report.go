@@ -18,6 +18,7 @@ type Report struct {
 type Database struct {
 	Name   string       `json:"name"`
 	Info   dataset.Info `json:"info"`
+	Stored int64        `json:"stored,omitempty"` // bytes of a backup of it in the store
 	Series []Series     `json:"series"`
 }
 

@@ -60,56 +60,39 @@ func (s Series) row(b *strings.Builder, size int64) {
 		some(s.median(written)/float64(size), "%.2f"))
 }
 
+// reached is the table of all goals that were measured with at least one database.
 func (r Report) reached(b *strings.Builder) {
 	b.WriteString("| | goal |")
 	for _, d := range r.Databases {
 		fmt.Fprintf(b, " %s |", d.Name)
 	}
 	b.WriteString("\n|---|---|" + strings.Repeat("---|", len(r.Databases)) + "\n")
-	for i, g := range goals {
+	for _, g := range goals {
 		var cells []string
-		limit := ""
+		measured := false
 		for _, d := range r.Databases {
-			cell := "not measured"
-			for _, o := range outcomes(d) {
-				if o.index() == i {
-					limit, cell = o.limit(), o.cell()
-				}
-			}
-			cells = append(cells, cell)
+			got, reached, ok := g.outcome(d)
+			cells = append(cells, cell(g, got, reached, ok))
+			measured = measured || ok
 		}
-		if limit != "" {
-			fmt.Fprintf(b, "| %s | %s | %s |\n", g.name, limit, strings.Join(cells, " | "))
+		if measured {
+			fmt.Fprintf(b, "| %s | %s | %s |\n", g.name, g.limit(), strings.Join(cells, " | "))
 		}
 	}
 }
 
-func (o outcome) index() int {
-	return slices.IndexFunc(goals, func(g goal) bool {
-		return g.name == o.name && g.what == o.what && g.how == o.how && g.by[0] == o.by[0]
-	})
-}
-
-func (o outcome) limit() string {
-	if o.unit != "" {
-		return fmt.Sprintf("≤ %.0f %s", o.factor*o.by[0].amount, o.unit)
+func cell(g goal, got float64, reached, ok bool) string {
+	if !ok {
+		return "not measured"
 	}
-	if len(o.by) > 1 {
-		var of []string
-		for _, b := range o.by {
-			of = append(of, b.how)
-		}
-		return fmt.Sprintf("≤ %.2g × max(%s)", o.factor, strings.Join(of, ", "))
-	}
-	return fmt.Sprintf("≤ %.2g × %s", o.factor, o.against)
-}
-
-func (o outcome) cell() string {
 	mark := "✔"
-	if !o.reached {
+	if !reached {
 		mark = "✗"
 	}
-	return fmt.Sprintf("%s %.2f", mark, o.ratio)
+	if g.times == nil {
+		return fmt.Sprintf("%s %.0f", mark, got)
+	}
+	return fmt.Sprintf("%s %.2f", mark, got)
 }
 
 // digits of a time: three that count.
