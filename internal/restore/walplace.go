@@ -103,6 +103,11 @@ func clearWAL(dir, dataDir string) error {
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case name == "lost+found":
+		case strings.HasPrefix(name, "."+walMarker+".tmp-"):
+			// A marker on its way, before there was one: there is nothing in it.
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return err
+			}
 		case ours && (name == walMarker || name == walBuilding || name == walBuilding+".tmp"):
 		case ours && walFile.MatchString(name) && mark.Files[name] != "":
 			sum, err := sumOf(filepath.Join(dir, name))
