@@ -69,9 +69,9 @@ func (f *File) Read() (Facts, error) {
 		return s, err
 	}
 	if !okKeys || !okMeta {
-		return s, fmt.Errorf("%w of etcd: it has no %q and %q buckets", ErrNotBackend, BucketKey, BucketMeta)
+		return s, notEtcd()
 	}
-	if err := s.readMeta(meta); err != nil {
+	if err := meta.each(s.addMeta); err != nil {
 		return s, err
 	}
 	last, _, ok, err := keys.last()
@@ -85,36 +85,49 @@ func (f *File) Read() (Facts, error) {
 		}
 		s.LastKeyRevision = rev.Main
 	}
-	s.Revision = max(s.LastKeyRevision, s.CompactRevision, 1)
-	return s, s.readMembership(f)
+	if err := s.readMembership(f); err != nil {
+		return s, err
+	}
+	s.settle()
+	return s, nil
 }
 
-func (s *Facts) readMeta(meta tree) error {
-	return meta.each(func(key, value []byte) error {
-		switch string(key) {
-		case keyConsistentIndex, keyTerm:
-			if len(value) != 8 {
-				return fmt.Errorf("%w: meta key %s has %d bytes", ErrCorrupt, key, len(value))
-			}
-			n := binary.BigEndian.Uint64(value)
-			if string(key) == keyTerm {
-				s.Term = n
-			} else {
-				s.ConsistentIndex = n
-			}
-		case keyScheduledCompact, keyFinishedCompact:
-			rev, err := ParseRevision(value)
-			if err != nil {
-				return fmt.Errorf("meta key %s: %w", key, err)
-			}
-			// The first of the two keys sets it, the second compares.
-			s.Compacting = s.CompactRevision != rev.Main
-			s.CompactRevision = max(s.CompactRevision, rev.Main)
-		case keyStorageVersion:
-			s.StorageVersion = trimPatch(string(value))
+func notEtcd() error {
+	return fmt.Errorf("%w of etcd: it has no %q and %q buckets", ErrNotBackend, BucketKey, BucketMeta)
+}
+
+// settle draws the conclusions when all has been added.
+func (s *Facts) settle() {
+	s.Revision = max(s.LastKeyRevision, s.CompactRevision, 1)
+	// The keys are hex without leading zeros: their order is not the order of the numbers.
+	sort.Slice(s.Members, func(i, j int) bool { return s.Members[i].ID < s.Members[j].ID })
+	sort.Slice(s.Removed, func(i, j int) bool { return s.Removed[i] < s.Removed[j] })
+}
+
+func (s *Facts) addMeta(key, value []byte) error {
+	switch string(key) {
+	case keyConsistentIndex, keyTerm:
+		if len(value) != 8 {
+			return fmt.Errorf("%w: meta key %s has %d bytes", ErrCorrupt, key, len(value))
 		}
-		return nil
-	})
+		n := binary.BigEndian.Uint64(value)
+		if string(key) == keyTerm {
+			s.Term = n
+		} else {
+			s.ConsistentIndex = n
+		}
+	case keyScheduledCompact, keyFinishedCompact:
+		rev, err := ParseRevision(value)
+		if err != nil {
+			return fmt.Errorf("meta key %s: %w", key, err)
+		}
+		// The first of the two keys sets it, the second compares.
+		s.Compacting = s.CompactRevision != rev.Main
+		s.CompactRevision = max(s.CompactRevision, rev.Main)
+	case keyStorageVersion:
+		s.StorageVersion = trimPatch(string(value))
+	}
+	return nil
 }
 
 // trimPatch: etcd stores 3.7.0 and means 3.7.
@@ -131,51 +144,46 @@ func trimPatch(v string) string {
 }
 
 func (s *Facts) readMembership(f *File) error {
-	// Files of etcd before 3.5 may lack these buckets.
-	each := func(name string, visit func(key, value []byte) error) error {
-		t, ok, err := f.bucket(name)
-		if err == nil && ok {
-			err = t.each(visit)
+	for _, b := range []struct {
+		name  string
+		visit func(key, value []byte) error
+	}{{bucketCluster, s.addCluster}, {bucketMembers, s.addMember}, {bucketMembersRemoved, s.addRemoved}} {
+		t, ok, err := f.bucket(b.name)
+		if err == nil && ok { // files of etcd before 3.5 may lack these buckets
+			err = t.each(b.visit)
 		}
 		if err != nil {
-			return fmt.Errorf("bucket %q: %w", name, err)
+			return fmt.Errorf("bucket %q: %w", b.name, err)
 		}
-		return nil
 	}
-	if err := each(bucketCluster, func(key, value []byte) error {
-		if string(key) == keyClusterVersion {
-			s.ClusterVersion = string(value)
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	if err := each(bucketMembers, func(key, value []byte) error {
-		id, err := parseID(key)
-		if err != nil {
-			return err
-		}
-		m := Member{}
-		if err := json.Unmarshal(value, &m); err != nil {
-			return fmt.Errorf("%w: member %x: %w", ErrCorrupt, id, err)
-		}
-		m.ID = id
-		s.Members = append(s.Members, m)
-		return nil
-	}); err != nil {
-		return err
-	}
-	if err := each(bucketMembersRemoved, func(key, _ []byte) error {
-		id, err := parseID(key)
-		s.Removed = append(s.Removed, id)
-		return err
-	}); err != nil {
-		return err
-	}
-	// The keys are hex without leading zeros: their order is not the order of the numbers.
-	sort.Slice(s.Members, func(i, j int) bool { return s.Members[i].ID < s.Members[j].ID })
-	sort.Slice(s.Removed, func(i, j int) bool { return s.Removed[i] < s.Removed[j] })
 	return nil
+}
+
+func (s *Facts) addCluster(key, value []byte) error {
+	if string(key) == keyClusterVersion {
+		s.ClusterVersion = string(value)
+	}
+	return nil
+}
+
+func (s *Facts) addMember(key, value []byte) error {
+	id, err := parseID(key)
+	if err != nil {
+		return err
+	}
+	m := Member{}
+	if err := json.Unmarshal(value, &m); err != nil {
+		return fmt.Errorf("%w: member %x: %w", ErrCorrupt, id, err)
+	}
+	m.ID = id
+	s.Members = append(s.Members, m)
+	return nil
+}
+
+func (s *Facts) addRemoved(key, _ []byte) error {
+	id, err := parseID(key)
+	s.Removed = append(s.Removed, id)
+	return err
 }
 
 func parseID(key []byte) (uint64, error) {
