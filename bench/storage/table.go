@@ -54,10 +54,10 @@ func (d Database) measured(b *strings.Builder) {
 }
 
 func (s Series) row(b *strings.Builder, size int64) {
-	t := s.values(seconds)
-	fmt.Fprintf(b, "| %s | %s (%s–%s) | %s | %s | %s | %s |\n", s.How, digits(s.median(seconds)), digits(slices.Min(t)), digits(slices.Max(t)),
-		some(s.median(cpu), "%.2f"), some(s.median(own)/1e6, "%.0f"), some(s.median(peak)/1e6, "%.0f"),
-		some(s.median(written)/float64(size), "%.2f"))
+	t := s.values(figureSeconds)
+	fmt.Fprintf(b, "| %s | %s (%s–%s) | %s | %s | %s | %s |\n", s.How, digits(s.median(figureSeconds)), digits(slices.Min(t)), digits(slices.Max(t)),
+		some(s.median(figureCPU), "%.2f"), some(s.median(figureOwn)/1e6, "%.0f"), some(s.median(figurePeak)/1e6, "%.0f"),
+		some(s.median(figureWritten)/float64(size), "%.2f"))
 }
 
 // reached is the table of all goals that were measured with at least one database.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"clusteretcd.io/ceo/bench/storage/measure"
 )
@@ -40,6 +41,25 @@ func TestRunOfWhatFails(t *testing.T) {
 	cancel()
 	if _, _, err := measure.Run(ctx, measure.Command{Path: "/bin/sleep", Args: []string{"100"}}); err == nil {
 		t.Error("ran to its end")
+	}
+}
+
+func TestCPU(t *testing.T) {
+	before, err := measure.CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, sum := before, 0
+	for begun := time.Now(); after < before+0.02 && time.Since(begun) < time.Minute; {
+		for i := range 10_000_000 {
+			sum += i
+		}
+		if after, err = measure.CPU(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after < before+0.02 {
+		t.Errorf("from %v to %v for nothing but %d", before, after, sum)
 	}
 }
 
