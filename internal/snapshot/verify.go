@@ -3,12 +3,10 @@ package snapshot
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sync"
 
 	"clusteretcd.io/ceo/internal/datadir/backend"
 )
@@ -19,7 +17,7 @@ type VerifyOptions struct {
 	SkipHash bool
 }
 
-// Verify reads the whole file: length, hash, every page, every entry's form.
+// Verify reads the whole file once, through a Checker.
 func Verify(ctx context.Context, path string, o VerifyOptions) (Info, error) {
 	info, err := verify(ctx, path, o)
 	if err != nil {
@@ -46,46 +44,6 @@ func Inspect(path string) (info Info, err error) {
 	return info, nil
 }
 
-func verify(ctx context.Context, path string, o VerifyOptions) (info Info, err error) {
-	defer recovered(&err)
-	f, err := open(path)
-	if err != nil {
-		return Info{Path: path}, err
-	}
-	defer f.close()
-	info = f.info()
-	if !f.hashPresent && !o.SkipHash {
-		return info, fmt.Errorf("%w: %s accepts it as it is", ErrNoHash, SkipHashFlag)
-	}
-
-	// Hash and structure at the same time: both read the whole file, one from the page cache.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wg sync.WaitGroup
-	var hash, sum string
-	var hashErr error
-	wg.Go(func() {
-		if hash, sum, hashErr = f.hash(ctx); hashErr != nil {
-			cancel()
-		}
-	})
-	contentErr := f.content(ctx, &info)
-	if contentErr != nil && !f.hashPresent {
-		cancel() // no hash whose mismatch would say more
-	}
-	wg.Wait()
-	switch {
-	case errors.Is(hashErr, context.Canceled) && contentErr != nil:
-		return info, contentErr
-	case hashErr != nil:
-		return info, hashErr
-	case contentErr != nil:
-		return info, contentErr
-	}
-	info.Hash, info.SHA256 = hash, sum
-	return info, nil
-}
-
 // recovered is the last resort: nothing here is known to panic, and a recovery must not end by a bad file.
 func recovered(err *error) {
 	if r := recover(); r != nil {
@@ -106,12 +64,29 @@ func (f *file) close() { _ = f.f.Close() }
 
 func (f *file) info() Info { return Info{Path: f.path, Size: f.size, HashPresent: f.hashPresent} }
 
+// openRegular opens what the user names, with its length in bytes.
+func openRegular(path string) (*os.File, int64, error) {
+	f, err := os.Open(path) //nolint:gosec // the snapshot that the user names
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%w: not a regular file", ErrNotSnapshot)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, 0, err
+	}
+	return f, st.Size(), nil
+}
+
 func open(path string) (*file, error) {
-	osf, err := os.Open(path) //nolint:gosec // the snapshot that the user names
+	osf, size, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
-	f, err := classify(path, osf)
+	f, err := classify(path, osf, size)
 	if err != nil {
 		_ = osf.Close()
 		return nil, err
@@ -119,16 +94,9 @@ func open(path string) (*file, error) {
 	return f, nil
 }
 
-// classify looks at the length and the header: most bad files show there, with a clearer reason than a wrong hash.
-func classify(path string, osf *os.File) (*file, error) {
-	st, err := osf.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: not a regular file", ErrNotSnapshot)
-	}
-	f := &file{path: path, f: osf, size: st.Size(), dbSize: st.Size()}
+// classify looks at the length and the header.
+func classify(path string, osf *os.File, size int64) (*file, error) {
+	f := &file{path: path, f: osf, size: size, dbSize: size}
 	if f.size == 0 {
 		return nil, fmt.Errorf("%w: the file is empty", ErrTruncated)
 	}
@@ -139,7 +107,11 @@ func classify(path string, osf *os.File) (*file, error) {
 	file, err := backend.Open(osf, f.dbSize)
 	switch {
 	case errors.Is(err, backend.ErrNotBackend):
-		return nil, notSnapshot(osf, err)
+		var head [4]byte
+		if _, readErr := osf.ReadAt(head[:], 0); readErr != nil && !errors.Is(readErr, io.EOF) {
+			return nil, readErr
+		}
+		return nil, notSnapshot(head, err)
 	case err != nil && f.hashPresent:
 		// The header is damaged; the hash will say so of the whole file.
 		return f, nil
@@ -155,11 +127,8 @@ func classify(path string, osf *os.File) (*file, error) {
 	return f, nil
 }
 
-func notSnapshot(r io.ReaderAt, err error) error {
-	var head [4]byte
-	if n, readErr := r.ReadAt(head[:], 0); n < len(head) && readErr != nil && !errors.Is(readErr, io.EOF) {
-		return readErr
-	}
+// notSnapshot names the usual reason for a file that is none by its first bytes.
+func notSnapshot(head [4]byte, err error) error {
 	switch {
 	case head[0] == 0x1f && head[1] == 0x8b:
 		return fmt.Errorf("%w: it is compressed (gzip); unpack it first", ErrNotSnapshot)
@@ -185,31 +154,9 @@ func wrapped(err error) error {
 	}
 }
 
-// hash reads the file once for two sums: of the backend, to compare with the one at the end, and of all of it.
-func (f *file) hash(ctx context.Context) (hash, sum string, err error) {
-	h := sha256.New()
-	if err := copyContext(ctx, h, io.NewSectionReader(f.f, 0, f.dbSize)); err != nil {
-		return "", "", err
-	}
-	content := h.Sum(nil)
-	if !f.hashPresent {
-		return hex.EncodeToString(content), hex.EncodeToString(content), nil
-	}
-	var stored [sha256.Size]byte
-	if _, err := f.f.ReadAt(stored[:], f.dbSize); err != nil {
-		return "", "", err
-	}
-	if [sha256.Size]byte(content) != stored {
-		return "", "", fmt.Errorf("%w: it was changed after it was taken (content %x…, hash says %x…); use another copy",
-			ErrHashMismatch, content[:6], stored[:6])
-	}
-	_, _ = h.Write(stored[:])
-	return hex.EncodeToString(content), hex.EncodeToString(h.Sum(nil)), nil
-}
-
 // copyContext copies until the end, looking at ctx between chunks.
 func copyContext(ctx context.Context, w io.Writer, r io.Reader) error {
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, backend.BlockSize)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

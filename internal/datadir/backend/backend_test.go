@@ -127,7 +127,7 @@ func TestFacts(t *testing.T) {
 		want backend.Facts
 	}{
 		{"all", full, backend.Facts{
-			Revision: 1001, LastKeyRevision: 1001, CompactRevision: 100, ConsistentIndex: 1010, Term: 3,
+			Revision: 1001, LastKeyRevision: 1001, CompactRevision: 100, Compacting: true, ConsistentIndex: 1010, Term: 3,
 			StorageVersion: "3.7", ClusterVersion: "3.7.0", Members: members, Removed: []uint64{0x1, 0xc},
 		}},
 		{"new: an empty store is at revision 1", etcdtest.Backend{}, backend.Facts{Revision: 1}},
@@ -139,7 +139,7 @@ func TestFacts(t *testing.T) {
 		{
 			"the same, crashed before the compaction was noted as finished",
 			etcdtest.Backend{Entries: etcdtest.Puts(2, 5, 1), FinishedCompact: 4, ScheduledCompact: 40},
-			backend.Facts{Revision: 40, LastKeyRevision: 6, CompactRevision: 40},
+			backend.Facts{Revision: 40, LastKeyRevision: 6, CompactRevision: 40, Compacting: true},
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -85,17 +85,11 @@ func (w *walker) freelist() error {
 	if err := w.markAll(n); err != nil {
 		return err
 	}
-	ids := n.b[headerSize:]
-	count := uint64(n.count) //nolint:gosec // 16 bits in the file
-	if count == 0xFFFF {     // too many for the header's 16 bits: the first entry is the count
-		if len(ids) < 8 {
-			return fmt.Errorf("%w: the freelist has no room for its count", ErrCorrupt)
-		}
-		count, ids = binary.LittleEndian.Uint64(ids), ids[8:]
+	ids, ok := freelistIDs(n.b, n.count)
+	if !ok {
+		return fmt.Errorf("%w: the freelist claims more pages than it has room for", ErrCorrupt)
 	}
-	if count > uint64(len(ids)/8) {
-		return fmt.Errorf("%w: the freelist claims %d pages", ErrCorrupt, count)
-	}
+	count := uint64(len(ids) / 8) //nolint:gosec // not negative
 	w.free = make(map[uint64]struct{}, count)
 	for i := range count {
 		id := binary.LittleEndian.Uint64(ids[i*8:])
@@ -108,6 +102,22 @@ func (w *walker) freelist() error {
 		w.free[id] = struct{}{}
 	}
 	return nil
+}
+
+// freelistIDs cuts the list out of its page, 8 bytes each.
+func freelistIDs(page []byte, headerCount int) ([]byte, bool) {
+	ids := page[headerSize:]
+	count := uint64(headerCount) //nolint:gosec // 16 bits in the file
+	if count == 0xFFFF {         // too many for the header's 16 bits: the first entry is the count
+		if len(ids) < 8 {
+			return nil, false
+		}
+		count, ids = binary.LittleEndian.Uint64(ids), ids[8:]
+	}
+	if count > uint64(len(ids)/8) {
+		return nil, false
+	}
+	return ids[:count*8], true
 }
 
 // walk visits the subtree of page id. least is the key that the parent has for it: no key below may be smaller. It

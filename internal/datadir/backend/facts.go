@@ -121,8 +121,10 @@ func (s *Facts) addMeta(key, value []byte) error {
 		if err != nil {
 			return fmt.Errorf("meta key %s: %w", key, err)
 		}
-		// The first of the two keys sets it, the second compares.
-		s.Compacting = s.CompactRevision != rev.Main
+		// Keys come in order: the finished one, if there is one, has set CompactRevision before the scheduled one comes.
+		if string(key) == keyScheduledCompact {
+			s.Compacting = rev.Main > s.CompactRevision
+		}
 		s.CompactRevision = max(s.CompactRevision, rev.Main)
 	case keyStorageVersion:
 		s.StorageVersion = trimPatch(string(value))

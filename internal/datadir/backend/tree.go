@@ -16,13 +16,17 @@ type tree struct {
 
 func (f *File) rootTree() tree { return tree{f: f, root: f.meta.root} }
 
+// bucketHeader is the length of a bucket's header: the number of its root page, 0 for one that lies behind the header,
+// and a sequence number.
+const bucketHeader = 16
+
 func (f *File) bucketTree(value []byte) (tree, error) {
-	if len(value) < 16 {
+	if len(value) < bucketHeader {
 		return tree{}, fmt.Errorf("%w: a bucket's header has %d bytes", ErrCorrupt, len(value))
 	}
 	root := binary.LittleEndian.Uint64(value)
 	if root == 0 {
-		return tree{f: f, inline: bytes.Clone(value[16:])}, nil
+		return tree{f: f, inline: bytes.Clone(value[bucketHeader:])}, nil
 	}
 	return tree{f: f, root: root}, nil
 }
