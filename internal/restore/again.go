@@ -19,10 +19,16 @@ func finishedOffline(ctx context.Context, p OfflineParams) (r Result, ok bool, e
 	if err != nil {
 		return r, false, err
 	}
-	if !f.member || !f.staging || len(f.others) > 0 {
+	if !f.member || len(f.others) > 0 {
 		return r, false, nil
 	}
 	staging := datadir.StagingDir(p.DataDir, offlineID)
+	if !f.staging {
+		// The very last of it: directories that are empty, which these calls alone remove.
+		_ = os.Remove(filepath.Dir(staging))
+		_ = os.Remove(filepath.Dir(filepath.Dir(staging)))
+		return r, false, nil
+	}
 	if st, err := os.Lstat(datadir.MemberDir(staging)); err == nil && st.IsDir() {
 		return r, false, nil // never put in place: the member is another's
 	}

@@ -49,7 +49,7 @@ func land(ctx context.Context, src Source, path string, skipHash bool, progress 
 		return l, err
 	}
 	defer func() { _ = in.Close() }()
-	check := newChecker(ctx, path, skipHash)
+	check := snapshot.NewChecker(snapshot.CheckOptions{SkipHash: skipHash})
 	defer check.Close()
 
 	var ended time.Time
@@ -57,7 +57,6 @@ func land(ctx context.Context, src Source, path string, skipHash bool, progress 
 	if cloned {
 		sinks = append(sinks, count(total, progress, func([]byte) error { return nil }))
 	} else {
-		preallocate(out, total)
 		sinks = append(sinks, count(total, progress, w.write))
 	}
 	size, err := pipe(ctx, in, func() { ended = time.Now() }, sinks...)
@@ -122,20 +121,13 @@ func openSource(ctx context.Context, src Source, out *os.File) (in io.ReadCloser
 	return f, st.Size(), false, nil
 }
 
-// preallocate: one extent instead of many, and a disk that is too full says so before the first byte rather than after
-// the last. The length stays what was written. Where it is not supported nothing is lost.
-func preallocate(f *os.File, size int64) {
-	if size > 0 {
-		_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, size) //nolint:gosec // a file descriptor fits an int
-	}
-}
-
 // flushStep is after how many bytes the kernel is told to begin writing: small against the whole, so that little is
 // left when the last byte arrives, and large against what a disk does in one go.
 const flushStep = 32 << 20
 
 // writeback writes a file and has the kernel bring it to disk along the way. Left alone, the kernel begins when some
-// seconds or a share of the memory have passed, and the flush at the end then takes as long as the whole.
+// seconds or a share of the memory have passed; of 1 GiB, 0.5 s of 1.4 s were then left for the flush at the end, and
+// 0.01 s of 0.9 s so. Allocating the file's blocks in advance made both slower.
 type writeback struct {
 	f          *os.File
 	off, begun int64
