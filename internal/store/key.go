@@ -24,9 +24,12 @@ func ValidKey(key string) error {
 		return fmt.Errorf("the key has %d bytes, the limit is %d", len(key), maxKey)
 	case !utf8.ValidString(key):
 		return fmt.Errorf("the key %q is not UTF-8", key)
-	case strings.Contains(key, "__0x"):
-		// The escape that gocloud.dev uses inside a name: such a key would be listed as another one.
-		return fmt.Errorf("the key %q has the reserved sequence __0x in it", key)
+	}
+	// gocloud.dev escapes the first inside a name, by the second: the name in the store would not be the key.
+	for _, sequence := range []string{"../", "__0x"} {
+		if strings.Contains(key, sequence) {
+			return fmt.Errorf("the key %q has the reserved sequence %s in it", key, sequence)
+		}
 	}
 	for _, r := range key {
 		if r < 0x20 || r == 0x7f || r == '\\' {

@@ -26,11 +26,21 @@ func Open(ctx context.Context, cfg Config) (Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	var s Store
 	switch at.scheme {
 	case "file":
 		return newFolder(at.path), nil
 	case "mem":
 		return newMemory(at.bucket), nil
+	case "s3":
+		s, err = openS3(ctx, at, cfg)
+	case "azblob":
+		s, err = openAzure(ctx, at, cfg)
+	case "gs":
+		s, err = openGoogle(ctx, at, cfg)
 	}
-	return nil, fmt.Errorf("open store: %s is not supported", at.scheme)
+	if err != nil {
+		return nil, secretsOf(cfg.Credentials).fail("open store", "", at.String(), nil, err)
+	}
+	return s, nil
 }

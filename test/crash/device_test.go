@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,8 @@ type fileSystem struct {
 	kind  string
 	image string
 	dir   string // where it is mounted
+
+	mounted bool
 }
 
 // kinds of file systems. Sizes: a restore wants 128 MB for etcd's WAL beside the database, and mkfs.xfs 300 MiB; the
@@ -34,7 +37,8 @@ var kinds = []struct {
 }{
 	// noauto_da_alloc: without it ext4 flushes a file by itself when it replaces another, and hides a missing flush.
 	{"ext4", "mkfs.ext4", []string{"-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1"}, "loop,noatime,noauto_da_alloc,commit=300", 400 << 20},
-	{"xfs", "mkfs.xfs", []string{"-q", "-f", "-m", "reflink=1"}, "loop,noatime", 400 << 20},
+	// nouuid: copies of one image are mounted beside each other.
+	{"xfs", "mkfs.xfs", []string{"-q", "-f", "-m", "reflink=1"}, "loop,noatime,nouuid", 400 << 20},
 }
 
 // format makes an image with an empty file system, to be copied for each use.
@@ -58,57 +62,67 @@ func format(t testing.TB, kind string) string {
 	return ""
 }
 
-// attach mounts an image, replaying its log; unmounted at the end of the test.
+// attach mounts an image; unmounted at the end of the test.
 func attach(t testing.TB, kind, image string) *fileSystem {
 	t.Helper()
-	options := ""
-	for _, k := range kinds {
-		if k.name == kind {
-			options = k.options
-		}
-	}
 	fs := &fileSystem{kind: kind, image: image, dir: t.TempDir()}
-	// The mount frees its loop device when it goes.
-	command(t, "mount", "-t", kind, "-o", options, image, fs.dir)
-	t.Cleanup(func() { fs.detach(t) })
+	fs.mount(t)
+	t.Cleanup(func() { fs.unmount(t) })
 	return fs
 }
 
-// detach unmounts it; a second time it does nothing.
-func (fs *fileSystem) detach(t testing.TB) {
-	if fs.dir == "" {
+func (fs *fileSystem) mount(t testing.TB) {
+	t.Helper()
+	for _, k := range kinds {
+		if k.name == fs.kind {
+			// The mount frees its loop device when it goes.
+			command(t, "mount", "-t", k.name, "-o", k.options, fs.image, fs.dir)
+			fs.mounted = true
+		}
+	}
+}
+
+// unmount, if it is mounted.
+func (fs *fileSystem) unmount(t testing.TB) {
+	t.Helper()
+	if !fs.mounted {
 		return
 	}
-	if err := unix.Unmount(fs.dir, 0); err != nil {
-		t.Errorf("unmount %s: %v", fs.dir, err)
-		// It goes when nobody uses it any more.
-		_ = unix.Unmount(fs.dir, unix.MNT_DETACH)
+	fs.mounted = false
+	// A process that another test has forked holds all files of this one until it has become what it is to be.
+	deadline := time.Now().Add(runLimit)
+	for {
+		err := unix.Unmount(fs.dir, 0)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			t.Errorf("unmount %s: %v", fs.dir, err)
+			_ = unix.Unmount(fs.dir, unix.MNT_DETACH) // it goes when nobody uses it any more
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // nothing tells
 	}
-	fs.dir = ""
 }
 
-// losePower copies the image as it is now and mounts the copy, as a machine does that comes back. The old one is given
-// up: what it held in memory is gone for the test.
-func (fs *fileSystem) losePower(t testing.TB) *fileSystem {
+// losePower copies the image as it is now, drops what the file system still had in memory, and mounts the copy in its
+// place, as a machine does that comes back: its log is replayed.
+func (fs *fileSystem) losePower(t testing.TB) {
 	t.Helper()
-	image := filepath.Join(t.TempDir(), "after.img")
-	copySparse(t, fs.image, image)
-	fs.giveUp(t)
-	return attach(t, fs.kind, image)
-}
-
-// giveUp has the file system drop what it has not written, so that unmounting it does not take the time.
-func (fs *fileSystem) giveUp(t testing.TB) {
-	const goingDown, noLogFlush = 0x8004587d, 2 // FS_IOC_SHUTDOWN and its flag, linux/fs.h
+	after := filepath.Join(t.TempDir(), "after.img")
+	copySparse(t, fs.image, after)
+	// Not needed for the copy, and unmounting would write it all out first.
+	const shutdown, noLogFlush = 0x8004587d, 2 // FS_IOC_SHUTDOWN and its flag, linux/fs.h
 	if d, err := os.Open(fs.dir); err == nil {
-		_ = unix.IoctlSetPointerInt(int(d.Fd()), goingDown, noLogFlush) //nolint:gosec // a descriptor fits an int
+		_ = unix.IoctlSetPointerInt(int(d.Fd()), shutdown, noLogFlush) //nolint:gosec // a descriptor fits an int
 		_ = d.Close()
 	}
-	image := fs.image
-	fs.detach(t)
-	if err := os.Remove(image); err != nil {
+	fs.unmount(t)
+	if err := os.Remove(fs.image); err != nil {
 		t.Error(err)
 	}
+	fs.image = after
+	fs.mount(t)
 }
 
 // copySparse copies what is in a file and leaves its holes.

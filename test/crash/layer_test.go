@@ -36,17 +36,17 @@ func loseFiles(t *testing.T, kind string) (kept []string) {
 	content := make([]byte, 8<<20)
 	_, _ = rand.Read(content)
 	fs := attach(t, kind, format(t, kind))
-	file := func(fs *fileSystem, name string) string { return filepath.Join(fs.dir, "data", name) }
+	file := func(name string) string { return filepath.Join(fs.dir, "data", name) }
 	if err := durable.MkdirAll(filepath.Join(fs.dir, "data"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := durable.WriteFile(file(fs, "flushed"), content, 0o600); err != nil {
+	if err := durable.WriteFile(file("flushed"), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// As cp does it, as mv does it, and with its name flushed but not its content: the empty file that a power loss
 	// leaves behind a careless rename.
 	for _, name := range []string{"named", "copied", "renamed.tmp"} {
-		if err := os.WriteFile(file(fs, name), content, 0o600); err != nil {
+		if err := os.WriteFile(file(name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if name == "named" {
@@ -55,22 +55,22 @@ func loseFiles(t *testing.T, kind string) (kept []string) {
 			}
 		}
 	}
-	if err := os.Rename(file(fs, "renamed.tmp"), file(fs, "renamed")); err != nil {
+	if err := os.Rename(file("renamed.tmp"), file("renamed")); err != nil {
 		t.Fatal(err)
 	}
 	careless := []string{"named", "copied", "renamed"}
 	// Before: what a process sees is all there.
 	for _, name := range append(careless, "flushed") {
-		if got, err := os.ReadFile(file(fs, name)); err != nil || !bytes.Equal(got, content) {
+		if got, err := os.ReadFile(file(name)); err != nil || !bytes.Equal(got, content) {
 			t.Fatalf("%s before the power loss: %d bytes, %v", name, len(got), err)
 		}
 	}
-	after := fs.losePower(t)
-	if got, err := os.ReadFile(file(after, "flushed")); err != nil || !bytes.Equal(got, content) {
+	fs.losePower(t)
+	if got, err := os.ReadFile(file("flushed")); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("what was flushed is lost: %d bytes, %v", len(got), err)
 	}
 	for _, name := range careless {
-		got, err := os.ReadFile(file(after, name))
+		got, err := os.ReadFile(file(name))
 		t.Logf("%s: %d of %d bytes, %v", name, len(got), len(content), err)
 		if bytes.Equal(got, content) {
 			kept = append(kept, name)

@@ -15,22 +15,26 @@ import (
 func TestPowerLoss(t *testing.T) {
 	needRoot(t)
 	fx := source(t)
-	s, want, points := prepare(t, fx, filepath.Join(t.TempDir(), "reference"), false)
-	for _, kind := range []string{"ext4", "xfs"} {
-		t.Run(kind, func(t *testing.T) {
+	for _, row := range []struct {
+		kind       string
+		empty, wal bool
+	}{{"ext4", false, false}, {"xfs", true, false}, {"ext4", true, true}} {
+		kind := row.kind
+		t.Run(fmt.Sprintf("%s, empty data dir %t, WAL directory %t", kind, row.empty, row.wal), func(t *testing.T) {
+			s, want, points := prepare(t, fx, row.empty, row.wal)
 			blank := format(t, kind)
 			chosen := choose(points, atLeast)
 			var c counts
 			t.Run("points", func(t *testing.T) {
-				for i, p := range chosen {
+				for _, p := range chosen {
 					t.Run(fmt.Sprint(p.number), func(t *testing.T) {
 						t.Parallel()
-						fs, s := onDisk(t, kind, blank, s, i%2 == 0, false)
+						fs, s := onDisk(t, kind, blank, s, row.empty, row.wal)
 						if e := runCeo(t, []string{fmt.Sprint("CEO_KILL_AT=", p.number)}, s.args()...); !e.killed {
 							t.Fatalf("%s: not killed: %s", p, e)
 						}
-						fs = fs.losePower(t)
-						s.at(filepath.Join(fs.dir, "data")).check(t, "power lost at "+p.String(), want, &c)
+						fs.losePower(t)
+						s.check(t, "power lost at "+p.String(), want, &c)
 					})
 				}
 			})
@@ -56,11 +60,7 @@ func TestDoneMeansDurable(t *testing.T) {
 				if e := runCeo(t, nil, s.args()...); e.code != 0 {
 					t.Fatal(e)
 				}
-				fs = fs.losePower(t)
-				s = s.at(filepath.Join(fs.dir, "data"))
-				if row.wal {
-					s.walDir = filepath.Join(fs.dir, "wal")
-				}
+				fs.losePower(t)
 				if o, err := s.look(t.Context(), ""); err != nil || o != whole {
 					t.Fatalf("%s, %v", o, err)
 				}
@@ -77,13 +77,13 @@ func onDisk(t *testing.T, kind, blank string, s subject, empty, wal bool) (*file
 	copySparse(t, blank, image)
 	fs := attach(t, kind, image)
 	s = s.at(filepath.Join(fs.dir, "data"))
+	if s.walDir = ""; wal {
+		s.walDir = filepath.Join(fs.dir, "wal")
+	}
 	if empty {
 		if err := durable.MkdirAll(s.dataDir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if wal {
-		s.walDir = filepath.Join(fs.dir, "wal")
 	}
 	return fs, s
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,11 +70,12 @@ func (s subject) args() []string {
 // look classifies what is there. want is what a run that was left alone made.
 func (s subject) look(ctx context.Context, want string) (outcome, error) {
 	entries, err := os.ReadDir(s.dataDir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
-		return old, s.lookWAL(old)
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
+	}
+	// What blocks etcd has another name until it is flushed: until then the directory is as empty as it was.
+	if entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), ".member.ceo-") }); len(entries) == 0 {
+		return old, s.lookWAL()
 	}
 	st, err := os.Lstat(datadir.MemberDir(s.dataDir))
 	switch {
@@ -94,19 +96,21 @@ func (s subject) look(ctx context.Context, want string) (outcome, error) {
 	return whole, nil
 }
 
-// lookWAL: a WAL directory of the old state must be absent or empty: else etcd would take what is there for its own.
-func (s subject) lookWAL(o outcome) error {
+// lookWAL: with no data dir there must be no WAL, else an etcd takes it for its own.
+func (s subject) lookWAL() error {
 	if s.walDir == "" {
 		return nil
 	}
 	entries, err := os.ReadDir(s.walDir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return fmt.Errorf("the data dir is %s, and the WAL directory %s holds %s", o, s.walDir, names(entries))
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".wal") {
+			return fmt.Errorf("there is no data dir, and the WAL directory holds %s", e.Name())
+		}
+	}
+	return nil
 }
 
 func names(entries []fs.DirEntry) string {
@@ -138,7 +142,8 @@ func (s subject) digest(ctx context.Context) (string, error) {
 	}
 	for _, root := range roots {
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
+			// The mark of an unfinished restore, which etcd ignores, may still be there.
+			if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), ".ceo-restore") {
 				return err
 			}
 			sum, size, err := sumOf(path)

@@ -57,7 +57,7 @@ func TestKillSweep(t *testing.T) {
 		{"a WAL directory of its own", false, true, atLeast},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s, want, points := prepare(t, fx, filepath.Join(t.TempDir(), "reference"), row.wal)
+			s, want, points := prepare(t, fx, row.empty, row.wal)
 			chosen := choose(points, 120)
 			if len(chosen) < row.atLeast {
 				t.Fatalf("%d points, want at least %d: %v", len(chosen), row.atLeast, points)
@@ -84,12 +84,9 @@ func TestKillSweep(t *testing.T) {
 }
 
 // prepare restores once without a kill: what it makes is what all others must make, and its points are those to kill at.
-func prepare(t *testing.T, fx *fixture, dir string, wal bool) (s subject, want string, points []point) {
+func prepare(t *testing.T, fx *fixture, empty, wal bool) (s subject, want string, points []point) {
 	t.Helper()
-	s = newSubject(t, fx, dir)
-	if wal {
-		s.walDir = dir + "-wal"
-	}
+	s = place(t, newSubject(t, fx, ""), empty, wal)
 	points = learn(t, s.args()...)
 	if o, err := s.look(t.Context(), ""); err != nil || o != whole {
 		t.Fatalf("after a whole run: %s, %v", o, err)
@@ -152,6 +149,12 @@ func (s subject) check(t *testing.T, when, want string, c *counts) {
 // leavesNothing: a run that ended well cleans up behind an earlier one that did not.
 func (s subject) leavesNothing(t *testing.T, when string) {
 	t.Helper()
+	if s.walDir != "" {
+		entries, err := os.ReadDir(s.walDir)
+		if err != nil || len(entries) != 1 {
+			t.Errorf("%s: after a second run the WAL directory holds %s, %v", when, names(entries), err)
+		}
+	}
 	staging, err := os.ReadDir(filepath.Join(s.dataDir, ".ceo", "staging"))
 	if err == nil && len(staging) > 0 {
 		t.Errorf("%s: after a second run there is still %s in the staging directory", when, names(staging))
@@ -170,7 +173,7 @@ func (s subject) leavesNothing(t *testing.T, when string) {
 // TestKillAtAnyTime kills it by the clock, in the middle of whatever it does.
 func TestKillAtAnyTime(t *testing.T) {
 	fx := source(t)
-	s, want, _ := prepare(t, fx, filepath.Join(t.TempDir(), "reference"), false)
+	s, want, _ := prepare(t, fx, false, false)
 	begin := time.Now()
 	if e := runCeo(t, nil, s.at(filepath.Join(t.TempDir(), "data")).args()...); e.code != 0 {
 		t.Fatal(e)

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
+	"gocloud.dev/blob/s3blob"
+)
+
+func openS3(ctx context.Context, at place, cfg Config) (Store, error) {
+	hc, err := newClient(cfg.Credentials.CA, cfg.StallLimit)
+	if err != nil {
+		return nil, err
+	}
+	sdk, err := s3Config(ctx, at, cfg.Credentials, hc)
+	if err != nil {
+		return nil, err
+	}
+	client := s3.NewFromConfig(sdk, func(o *s3.Options) {
+		// AWS finds a bucket by its host name, others by the path.
+		o.UsePathStyle = at.endpoint != ""
+		o.DisableLogOutputChecksumValidationSkipped = true
+	})
+	blobs, err := s3blob.OpenBucket(ctx, client, at.bucket, &s3blob.Options{RequestChecksumCalculation: sdk.RequestChecksumCalculation})
+	if err != nil {
+		return nil, err
+	}
+	b := &bucket{at: at, blobs: blobs, secrets: secretsOf(cfg.Credentials), limit: cfg.StallLimit, status: s3Status}
+	b.create = func(ctx context.Context, name string) Writer {
+		return &s3Upload{client: client, ctx: ctx, bucket: at.bucket, name: name, limit: cfg.StallLimit, slots: make(chan struct{}, partsAtOnce)}
+	}
+	b.reachable = func(ctx context.Context) error {
+		_, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &at.bucket})
+		return err
+	}
+	return b, nil
+}
+
+func s3Config(ctx context.Context, at place, c Credentials, hc *http.Client) (aws.Config, error) {
+	opts := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(hc),
+		// It logs warnings on stderr.
+		config.WithLogger(logging.Nop{}),
+	}
+	switch {
+	case c.AccessKeyID != "" && c.SecretAccessKey != "":
+		opts = append(opts, config.WithCredentialsProvider(
+			credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)))
+	case c.AccessKeyID != "" || c.SecretAccessKey != "" || c.SessionToken != "":
+		return aws.Config{}, errors.New("the credentials need both accessKeyID and secretAccessKey, or neither")
+	}
+	if at.region != "" {
+		opts = append(opts, config.WithRegion(at.region))
+	}
+	if at.endpoint != "" {
+		opts = append(opts,
+			config.WithBaseEndpoint(at.endpoint),
+			// Not every server knows AWS's newer checksums. What is sent is signed with its SHA-256 instead.
+			config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
+			config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired))
+	}
+	sdk, err := config.LoadDefaultConfig(ctx, opts...)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("the AWS configuration of this machine: %w", err)
+	}
+	if sdk.Region == "" {
+		if at.endpoint == "" {
+			return aws.Config{}, errors.New("the S3 region is not known; write s3://bucket?region=eu-central-1")
+		}
+		// Servers of one place call it so.
+		sdk.Region = "us-east-1"
+	}
+	return sdk, nil
+}
+
+func s3Status(err error) (status int, code string) {
+	var answer interface{ HTTPStatusCode() int }
+	if errors.As(err, &answer) {
+		status = answer.HTTPStatusCode()
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		code = api.ErrorCode()
+	}
+	return status, code
+}
