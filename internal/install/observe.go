@@ -75,7 +75,7 @@ func (h *host) render(o Options, pod *corev1.Pod) error {
 	if image == "" {
 		image = staticpod.CeoImage(pod)
 	}
-	options := staticpod.Options{CeoImage: image, DataDir: h.flags.DataDir, RuntimeDir: filepath.Dir(h.runtimeSocket)}
+	options := staticpod.Options{CeoImage: image, DataDir: h.flags.DataDir, RuntimeDir: filepath.Dir(h.runtimeSocket), CADirs: caDirs(h.paths)}
 	if image == "" {
 		// An uninstallation renders nothing.
 		return nil
@@ -87,6 +87,18 @@ func (h *host) render(o Options, pod *corev1.Pod) error {
 	}
 	h.wantAgent, err = staticpod.RenderAgent(options)
 	return err
+}
+
+// caDirs are the folders where distributions keep the certificates of public CAs, as far as they are on this node: Debian
+// has the first, the others are where Red Hat's first leads.
+func caDirs(p node.Paths) []string {
+	var out []string
+	for _, dir := range []string{"/etc/ssl/certs", "/etc/pki/ca-trust", "/etc/pki/tls/certs"} {
+		if st, err := os.Stat(filepath.Join(p.Root, dir)); err == nil && st.IsDir() {
+			out = append(out, dir)
+		}
+	}
+	return out
 }
 
 func readOptional(path string) ([]byte, error) {

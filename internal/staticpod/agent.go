@@ -39,6 +39,11 @@ func RenderAgent(o Options) ([]byte, error) {
 		volumes = append(volumes, hostPath(m.name, m.path, m.kind))
 		mounts = append(mounts, corev1.VolumeMount{Name: m.name, MountPath: m.path, MountPropagation: m.propagation})
 	}
+	for i, dir := range o.CADirs {
+		name := fmt.Sprintf("ca-certs-%d", i)
+		volumes = append(volumes, hostPath(name, dir, corev1.HostPathDirectoryOrCreate))
+		mounts = append(mounts, corev1.VolumeMount{Name: name, MountPath: dir, ReadOnly: true})
+	}
 	no := false
 	root := int64(0)
 	readOnly := true

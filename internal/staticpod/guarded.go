@@ -32,6 +32,9 @@ type Options struct {
 	DataDir string
 	// RuntimeDir is the folder of the container runtime's socket; empty for containerd's (the agent alone).
 	RuntimeDir string
+	// CADirs are the folders of the host's public CA certificates that are there; backups go to stores that such a CA
+	// vouches for, and the image holds none (the agent alone).
+	CADirs []string
 }
 
 // IsGuarded reports whether the pod's etcd is a child of the guard.

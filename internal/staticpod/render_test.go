@@ -50,7 +50,7 @@ func TestGuardedEtcdGolden(t *testing.T) {
 }
 
 func TestAgentGolden(t *testing.T) {
-	got, err := RenderAgent(Options{CeoImage: "clusteretcd.io/ceo:v0.1.0", DataDir: "/var/lib/etcd"})
+	got, err := RenderAgent(Options{CeoImage: "clusteretcd.io/ceo:v0.1.0", DataDir: "/var/lib/etcd", CADirs: []string{"/etc/ssl/certs"}})
 	if err != nil {
 		t.Fatal(err)
 	}
