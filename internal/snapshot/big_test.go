@@ -108,7 +108,7 @@ func (g big) pages(emit func(b []byte)) (root, pages uint64) {
 		elems := make([]bigElem, g.perLeaf)
 		for i := range elems {
 			kv := &mvccpb.KeyValue{
-				Key: []byte("/registry/pods/" + strconv.FormatInt(rev%1_500_000, 10)), Value: value,
+				Key: []byte("/registry/pods/" + strconv.FormatInt((rev+int64(i))%1_500_000, 10)), Value: value,
 				ModRevision: rev + int64(i), CreateRevision: rev + int64(i), Version: 1,
 			}
 			b, err := proto.Marshal(kv)
