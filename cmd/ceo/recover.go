@@ -22,11 +22,13 @@ func newRecoverCommand() *cobra.Command {
 	var f recoverFlags
 	c := &cobra.Command{
 		Use:   "recover",
-		Short: "Bring the control plane back from a snapshot; --plan shows how and changes nothing",
-		Long: `Bring the control plane back from a snapshot: every node that answers is stopped, the data is set aside (never
-deleted), the snapshot is restored on this node, the control plane comes up on it, and the other nodes join. The
+		Short: "Bring the control plane back from a snapshot or a backup; --plan shows how and changes nothing",
+		Long: `Bring the control plane back from a snapshot or a backup: every node that answers is stopped, the data is set aside
+(never deleted), the snapshot is restored on this node, the control plane comes up on it, and the other nodes join. The
 agent of this node does it and goes on by itself, whatever happens to this command; nodes that are off join by
 themselves when they come back.
+
+Backups are found through /var/lib/ceo/backup.yaml on this node, with the API server down.
 
 It shows its plan and asks for the cluster's name. In a script: --yes --confirm-cluster=NAME, and --accept-risk=RISK
 for each risk that the plan names.
@@ -35,6 +37,7 @@ Ends with 0 when all voters are back, 3 while only nodes that are off are waited
 4 if it was refused as unsafe, 5 if another recovery is open; --plan ends with 2.`,
 		Example: `  ceo recover --plan
   ceo recover --from /var/lib/etcd-backup/snapshot.db
+  ceo recover --from latest-proven
   ceo recover --from snapshot.db --yes --confirm-cluster=prod --accept-risk=unreachable-quorum
   ceo recover --resume
   ceo recover --let-go cp-2`,
@@ -48,7 +51,7 @@ Ends with 0 when all voters are back, 3 while only nodes that are off are waited
 func (f *recoverFlags) register(c *cobra.Command) {
 	o := &f.o
 	fl := c.Flags()
-	fl.StringVar(&o.From, "from", "", "snapshot to restore (default: the one of the highest revision in /var/lib/etcd-backup on the node)")
+	fl.StringVar(&o.From, "from", "", "what to restore: a snapshot file, or a backup by its name, latest or latest-proven (default: of the snapshots in /var/lib/etcd-backup and the newest backups, the one of the highest revision)")
 	fl.BoolVar(&o.Plan, "plan", false, "show what would be done and change nothing")
 	fl.BoolVar(&f.resume, "resume", false, "go on with a recovery that stopped, or watch the one that runs")
 	fl.BoolVar(&f.abort, "abort", false, "take the open recovery back; possible up to its point of no return")
