@@ -28,6 +28,7 @@ type blocks struct {
 	mu   sync.Mutex
 	kept map[int64]*block
 	tick int64
+	err  error // the first failure to read
 }
 
 type block struct {
@@ -72,8 +73,23 @@ func (r *blocks) block(i int64) *block {
 	}
 	b.used = r.tick
 	r.mu.Unlock()
-	b.once.Do(func() { b.b, b.err = r.load(i) })
+	b.once.Do(func() {
+		if b.b, b.err = r.load(i); b.err != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.err == nil {
+				r.err = b.err
+			}
+		}
+	})
 	return b
+}
+
+// failed is why reading failed first, nil where it did not: what decrypts and decodes above may hide that.
+func (r *blocks) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
 }
 
 // evict drops the one that was used longest ago; who reads it still has it.

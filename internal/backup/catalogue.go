@@ -24,7 +24,10 @@ const (
 type Entry struct {
 	ID string `json:"id"`
 	// Problem is why it cannot be trusted; nothing else is certain then.
-	Problem  string   `json:"problem,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	// Unread: the problem is one of reading it here and now (the store failed, or it is of a newer format). It says
+	// nothing of the backup, which is never removed for it, nor passed over in silence.
+	Unread   bool     `json:"unread,omitempty"`
 	Manifest Manifest `json:"manifest"`
 	Proof    *Proof   `json:"proof,omitempty"`
 	// At is when it was begun, by its name where the manifest cannot be read.
@@ -51,41 +54,24 @@ type Catalogue struct {
 // List reads the catalogue. A backup that is not in order is listed with its problem, and hides no other; what else lies
 // in the store is not looked at (P19).
 func List(ctx context.Context, s store.Store) (Catalogue, error) {
-	folders := map[string]map[string]store.Object{}
-	for o, err := range s.List(ctx, "") {
-		if err != nil {
-			return Catalogue{}, fmt.Errorf("list the backups: %w", err)
-		}
-		id, name, ok := strings.Cut(o.Key, "/")
-		if !ok || !idForm.MatchString(id) {
-			continue
-		}
-		if folders[id] == nil {
-			folders[id] = map[string]store.Object{}
-		}
-		folders[id][name] = o
+	folders, err := listFolders(ctx, s, "")
+	if err != nil {
+		return Catalogue{}, fmt.Errorf("list the backups: %w", err)
 	}
 	var c Catalogue
 	for id, objects := range folders {
-		var size int64
-		var last time.Time
-		for _, o := range objects {
-			size += o.Size
-			if o.ModTime.After(last) {
-				last = o.ModTime
-			}
-		}
-		if _, ok := objects[manifestName]; !ok {
-			c.Unfinished = append(c.Unfinished, Unfinished{id, last.UTC(), size})
+		if u, ok := objects.unfinished(id); ok {
+			c.Unfinished = append(c.Unfinished, u)
 			continue
 		}
-		e := Entry{ID: id, Size: size}
+		e := Entry{ID: id, Size: objects.size()}
 		e.At, _ = time.Parse("20060102t150405z", id[:16])
 		if err := e.read(ctx, s, objects); err != nil {
 			if ctx.Err() != nil {
 				return Catalogue{}, fmt.Errorf("list the backups: %w", context.Cause(ctx))
 			}
-			e = Entry{ID: id, At: e.At, Size: size, Problem: err.Error()}
+			known := errors.Is(err, ErrManifest) || errors.Is(err, ErrDamaged)
+			e = Entry{ID: id, At: e.At, Size: e.Size, Problem: err.Error(), Unread: !known}
 		}
 		c.Entries = append(c.Entries, e)
 	}
@@ -95,7 +81,7 @@ func List(ctx context.Context, s store.Store) (Catalogue, error) {
 }
 
 // read fills an entry from its folder: the manifest whole, the objects by name and length.
-func (e *Entry) read(ctx context.Context, s store.Store, objects map[string]store.Object) error {
+func (e *Entry) read(ctx context.Context, s store.Store, objects folder) error {
 	b, err := getSmall(ctx, s, e.ID+"/"+manifestName)
 	if err != nil {
 		return err
@@ -138,10 +124,20 @@ func (e *Entry) read(ctx context.Context, s store.Store, objects map[string]stor
 // never picked by a choice, and named it is an error that says the problem.
 func Find(es []Entry, name string) (Entry, error) {
 	if name == Latest || name == LatestProven {
+		var unread []Entry // newer ones
 		for _, e := range es {
-			if e.Good() && (name == Latest || e.Proof != nil) {
+			switch {
+			case e.Unread:
+				unread = append(unread, e)
+			case e.Good() && (name == Latest || e.Proof != nil):
+				if len(unread) > 0 {
+					return Entry{}, fmt.Errorf("%s could not be read (%s), and may be what %s means; try again, or take the older %s by its name", unread[0].ID, unread[0].Problem, name, e.ID)
+				}
 				return e, nil
 			}
+		}
+		if len(unread) > 0 {
+			return Entry{}, fmt.Errorf("%w that can be read: %s: %s", ErrNoBackup, unread[0].ID, unread[0].Problem)
 		}
 		if name == LatestProven && slices.ContainsFunc(es, Entry.Good) {
 			return Entry{}, fmt.Errorf("%w: none is proven yet; prove one with `ceo backup prove latest`, or take latest", ErrNoBackup)
@@ -163,6 +159,8 @@ func Find(es []Entry, name string) (Entry, error) {
 		return Entry{}, fmt.Errorf("%w as %q: `ceo backup list` shows what there is", ErrNoBackup, name)
 	case len(found) > 1:
 		return Entry{}, fmt.Errorf("%q is the beginning of %d backups: name one whole, as %s", name, len(found), found[0].ID)
+	case found[0].Unread:
+		return Entry{}, fmt.Errorf("backup %s could not be read: %s", found[0].ID, found[0].Problem)
 	case !found[0].Good():
 		return Entry{}, fmt.Errorf("backup %s: %s", found[0].ID, found[0].Problem)
 	}

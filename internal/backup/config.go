@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"filippo.io/age"
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 
 	"clusteretcd.io/ceo/internal/backup/frame"
@@ -88,7 +91,8 @@ func withoutValues(err error) string {
 
 // readSecret reads a file that must be its owner's alone.
 func readSecret(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // a path of the configuration
+	// Without blocking: a named pipe would hang the open.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // a path of the configuration
 	if err != nil {
 		return nil, err
 	}
@@ -97,13 +101,19 @@ func readSecret(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !st.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && sys.Uid != 0 && int(sys.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("it belongs to user %d, who may read and change it, and it holds secrets: chown root %s", sys.Uid, path)
+	}
 	if st.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("others may read it (mode %o), and it holds secrets: chmod 600 %s", st.Mode().Perm(), path)
 	}
 	if st.Size() > maxManifest {
 		return nil, fmt.Errorf("it has %d bytes, which is no configuration", st.Size())
 	}
-	return os.ReadFile(path) //nolint:gosec // as above
+	return io.ReadAll(io.LimitReader(f, maxManifest+1))
 }
 
 func (c Config) recipients() ([]age.Recipient, error) {

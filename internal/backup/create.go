@@ -98,20 +98,21 @@ func Create(ctx context.Context, p CreateParams) (_ Manifest, err error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	return m, putSmall(ctx, p.Store, id+"/"+manifestName, b)
+	if err := putSmall(ctx, p.Store, id+"/"+manifestName, b); err != nil {
+		return Manifest{}, err
+	}
+	if err := inCatalogue(ctx, p.Store, m); err != nil {
+		return Manifest{}, err
+	}
+	return m, nil
 }
 
 // clean removes what a failed backup wrote, with its own time: the context may be what ended it.
 func clean(ctx context.Context, s store.Store, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
 	defer cancel()
-	for o, err := range s.List(ctx, id+"/") {
-		if err == nil {
-			err = s.Delete(ctx, o.Key)
-		}
-		if err != nil {
-			return fmt.Errorf("what was written of %s is left in %s (it is no backup without a manifest): %w", id, s.URL(), err)
-		}
+	if err := remove(ctx, s, id); err != nil {
+		return fmt.Errorf("what was written of %s is left in %s; a later run clears it once it is a day old: %w", id, s.URL(), err)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (i Identities) open(recipients []string) bool {
 	for _, k := range i.keys {
 		x, ok := k.(*age.X25519Identity)
 		if !ok {
-			return true // of another kind: only trying tells
+			continue // of a kind that no backup is made to
 		}
 		for _, r := range recipients {
 			if x.Recipient().String() == r {
@@ -58,41 +58,96 @@ func openObject(ctx context.Context, s store.Store, m Manifest, ids Identities, 
 			cancel()
 		}
 	}()
+	if err := ids.check(m); err != nil {
+		return nil, err
+	}
 	key := m.ID + "/" + name
-	var ra io.ReaderAt = newBlocks(ctx, s, key, size)
+	there, err := s.Stat(ctx, key)
+	if err == nil && there.Size != size {
+		return nil, otherLength(s, key, there.Size, size)
+	}
+	if err != nil {
+		return nil, unread(s, key, err)
+	}
+	blocks := newBlocks(ctx, s, key, size)
+	named := func(err error) error {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return damaged(s, key, err, blocks.failed())
+	}
+	var ra io.ReaderAt = blocks
 	if len(m.Recipients) > 0 {
 		plain, n, err := age.DecryptReaderAt(ra, size, ids.keys...)
-		switch {
-		case len(ids.keys) == 0:
-			return nil, ids.wrong(m, errors.New("none"))
-		case isWrongKey(err):
-			return nil, ids.wrong(m, err)
-		case err != nil:
-			return nil, damaged(s, key, err)
+		if err != nil {
+			return nil, named(header(err))
 		}
 		ra, size = plain, n
 	}
 	p, err := frame.NewParallel(ctx, ra, size, fetchers)
 	if err != nil {
-		return nil, damaged(s, key, err)
+		return nil, named(err)
 	}
 	ok = true
-	return &stream{p, cancel, func(err error) error { return damaged(s, key, err) }}, nil
+	return &stream{p, cancel, named}, nil
 }
 
-func isWrongKey(err error) bool {
+// check refuses what none of the keys can open, by the manifest alone.
+func (i Identities) check(m Manifest) error {
+	if len(m.Recipients) == 0 || i.open(m.Recipients) {
+		return nil
+	}
+	return i.wrong(m, fmt.Errorf("%d keys there, and none of them is a recipient's", len(i.keys)))
+}
+
+// header says what it means that age finds no key: that a key here is one of the manifest's recipients was seen before,
+// so what is stored is not what was encrypted to them.
+func header(err error) error {
 	var no *age.NoIdentityMatchError
-	return errors.As(err, &no)
+	if errors.As(err, &no) {
+		return errors.New("the header of its encryption is not the one that was written: a key of the manifest's recipients is here, and does not open it")
+	}
+	return err
 }
 
-// damaged gives an error of what was read this package's name; one of the store keeps its own.
-func damaged(s store.Store, key string, err error) error {
-	for _, own := range []error{store.ErrStalled, store.ErrDenied, store.ErrNotFound, store.ErrLength, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, own) {
-			return err
-		}
+// damaged gives an error of what was read its name. Where reading itself failed (or the work was ended) nothing is known
+// of the backup, and it is not called damaged.
+func damaged(s store.Store, key string, err, reading error) error {
+	switch {
+	case reading != nil:
+		return unread(s, key, reading)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrNewer):
+		return err
+	case errors.Is(err, frame.ErrNewer):
+		return fmt.Errorf("%w: %s/%s: %w", ErrNewer, s.URL(), key, err)
 	}
 	return fmt.Errorf("%w: %s/%s: %w", ErrDamaged, s.URL(), key, err)
+}
+
+// unread is an error of the store; an object that is not there is a part that the backup lacks.
+func unread(s store.Store, key string, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: %s/%s is missing: %w", ErrDamaged, s.URL(), key, err)
+	}
+	return fmt.Errorf("the store %s failed, which says nothing of the backup: %w", s.URL(), err)
+}
+
+func otherLength(s store.Store, key string, is, want int64) error {
+	return fmt.Errorf("%w: %s/%s has %d bytes, the manifest describes %d", ErrDamaged, s.URL(), key, is, want)
+}
+
+// source remembers why reading failed: what decrypts and decodes above it may hide that.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && s.err == nil {
+		s.err = err
+	}
+	return n, err
 }
 
 type stream struct {
@@ -121,9 +176,6 @@ func Verify(ctx context.Context, s store.Store, m Manifest, ids Identities, prog
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	if len(m.Recipients) > 0 && !ids.open(m.Recipients) {
-		return ids.wrong(m, errors.New("none of the keys there"))
-	}
 	m.ReadBack = Decrypted
 	return readBack(ctx, s, m, ids, progress)
 }
@@ -131,6 +183,11 @@ func Verify(ctx context.Context, s store.Store, m Manifest, ids Identities, prog
 // readBack is one pass over each object, from its first byte to its last.
 func readBack(ctx context.Context, s store.Store, m Manifest, ids Identities, progress func(Progress)) error {
 	decrypt := m.ReadBack == Decrypted
+	if decrypt {
+		if err := ids.check(m); err != nil {
+			return err
+		}
+	}
 	d := m.Database
 	c := snapshot.NewChecker(snapshot.CheckOptions{})
 	defer c.Close()
@@ -191,24 +248,27 @@ func readObject(ctx context.Context, s store.Store, m Manifest, ids Identities, 
 	key := m.ID + "/" + o.name
 	body, err := s.Range(ctx, key, 0, -1)
 	if err != nil {
-		return err
+		return unread(s, key, err)
 	}
 	defer func() { _ = body.Close() }()
-	raw := &counted{h: sha256.New()}
-	tee := io.TeeReader(body, raw)
+	raw, src := &counted{h: sha256.New()}, &source{r: body}
+	tee := io.TeeReader(src, raw)
 	if plain == nil {
 		err = copyProgress(ctx, io.Discard, tee, phase, o.size, progress)
 	} else {
 		err = decode1(ctx, m, ids, tee, plain, phase, total, progress)
 	}
 	if err != nil {
-		if isWrongKey(err) {
-			return ids.wrong(m, err)
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
 		}
-		return damaged(s, key, err)
+		return damaged(s, key, header(err), src.err)
 	}
-	if raw.n != o.size || hex.EncodeToString(raw.h.Sum(nil)) != o.sum {
-		return fmt.Errorf("%w: %s/%s has %d bytes with another digest than the %d that the manifest describes", ErrDamaged, s.URL(), key, raw.n, o.size)
+	if raw.n != o.size {
+		return otherLength(s, key, raw.n, o.size)
+	}
+	if sum := hex.EncodeToString(raw.h.Sum(nil)); sum != o.sum {
+		return fmt.Errorf("%w: %s/%s: its SHA-256 is %.12s…, the manifest describes %.12s…", ErrDamaged, s.URL(), key, sum, o.sum)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"clusteretcd.io/ceo/internal/store"
 )
 
-// Policy says what is kept: an entry that any rule keeps stays. The zero policy keeps everything.
+// Policy says what is kept: an entry that any rule keeps stays. The zero policy keeps every backup.
 type Policy struct {
 	Last    int `json:"last,omitempty"` // the newest so many
 	Hourly  int `json:"hourly,omitempty"`
@@ -64,30 +65,47 @@ type Decision struct {
 	Remove []Verdict `json:"remove"`
 }
 
+// clockSlack is how far two clocks may differ before one counts as wrong.
+const clockSlack = time.Hour
+
 // abandonedAfter is how long a folder without a manifest, or a backup that is not in order, is left alone: it may be
 // being written, or a store may be having a bad day.
 const abandonedAfter = 24 * time.Hour
 
-// Retain decides which backups stay. The newest good one and the newest proven one always do (I18), whatever the clock
-// says: what is newest follows from the names. An entry with a problem counts for nothing, and goes only when it is old
-// and a newer good one is there.
+// Retain decides which backups stay. The newest good one and the newest proven one always do (I18). Clocks do not change
+// that: what is newest follows from the names, and entries whose time is still to come stay and count for nothing, so
+// that a node whose clock was ahead once does not make every later backup look old. An entry with a problem counts for
+// nothing either, and goes only when the problem is certain, it is old, and a newer good one is there.
 func Retain(c Catalogue, p Policy, now time.Time) Decision {
 	es := slices.Clone(c.Entries)
 	slices.SortFunc(es, func(a, b Entry) int { return strings.Compare(b.ID, a.ID) })
-	var good []Entry
+	var good, past []Entry
 	for _, e := range es {
-		if e.Good() {
-			good = append(good, e)
+		if !e.Good() {
+			continue
+		}
+		good = append(good, e)
+		if e.At.Sub(now) <= clockSlack {
+			past = append(past, e)
 		}
 	}
-	keep := p.keep(good)
-	p.limit(good, keep, now)
+	keep := reasons{}
+	keep.newest(good)
+	keep.newest(past)
+	spared := maps.Clone(keep)
+	p.keep(past, keep)
+	p.limit(past, keep, spared, now)
 	var d Decision
 	for _, e := range es {
-		reason, ok := keep[e.ID]
 		switch {
-		case ok:
-			d.Keep = append(d.Keep, Verdict{e.ID, reason})
+		case len(keep[e.ID]) > 0:
+			d.Keep = append(d.Keep, Verdict{e.ID, strings.Join(keep[e.ID], ", ")})
+		case e.Good() && e.At.Sub(now) > clockSlack:
+			d.Keep = append(d.Keep, Verdict{e.ID, "its time is still to come: this node's clock or that of the node that made it is wrong"})
+		case e.Unread:
+			d.Keep = append(d.Keep, Verdict{e.ID, "it could not be read, which says nothing of it: " + e.Problem})
+		case !e.Good() && p == (Policy{}):
+			d.Keep = append(d.Keep, Verdict{e.ID, "it cannot be used as it is, and no rule removes anything: " + e.Problem})
 		case e.Good():
 			d.Remove = append(d.Remove, Verdict{e.ID, "no rule of the retention keeps it"})
 		case len(good) == 0 || good[0].ID < e.ID:
@@ -108,28 +126,34 @@ func Retain(c Catalogue, p Policy, now time.Time) Decision {
 	return d
 }
 
-// keep applies the rules: id to reason.
-func (p Policy) keep(good []Entry) map[string]string {
-	keep := map[string]string{}
-	mark := func(e Entry, reason string) {
-		if old, ok := keep[e.ID]; ok {
-			reason = old + ", " + reason
-		}
-		keep[e.ID] = reason
+// reasons to keep a backup, by its name.
+type reasons map[string][]string
+
+func (r reasons) add(e Entry, reason string) {
+	if !slices.Contains(r[e.ID], reason) {
+		r[e.ID] = append(r[e.ID], reason)
 	}
-	for i, e := range good {
-		if i == 0 {
-			mark(e, "the newest")
-		}
-		if !p.rules() {
-			mark(e, "no rule says how many to keep")
-		}
-		if i < p.Last {
-			mark(e, fmt.Sprintf("among the last %d", p.Last))
-		}
+}
+
+// newest keeps the newest of all and the newest proven one.
+func (r reasons) newest(good []Entry) {
+	if len(good) > 0 {
+		r.add(good[0], "the newest")
 	}
 	if i := slices.IndexFunc(good, func(e Entry) bool { return e.Proof != nil }); i >= 0 {
-		mark(good[i], "the newest proven")
+		r.add(good[i], "the newest proven")
+	}
+}
+
+// keep applies the rules to entries, newest first.
+func (p Policy) keep(good []Entry, r reasons) {
+	for i, e := range good {
+		if !p.rules() {
+			r.add(e, "no rule says how many to keep")
+		}
+		if i < p.Last {
+			r.add(e, fmt.Sprintf("among the last %d", p.Last))
+		}
 	}
 	for _, rule := range []struct {
 		n      int
@@ -144,23 +168,15 @@ func (p Policy) keep(good []Entry) map[string]string {
 		left, last := rule.n, ""
 		for _, e := range good {
 			if period := rule.period(e.At.UTC()); left > 0 && period != last {
-				mark(e, "the newest of its "+rule.name)
+				r.add(e, "the newest of its "+rule.name)
 				left, last = left-1, period
 			}
 		}
 	}
-	return keep
 }
 
-// limit takes from what the rules keep what is too old or too much, oldest first; never the two that always stay.
-func (p Policy) limit(good []Entry, keep map[string]string, now time.Time) {
-	spared := map[string]bool{}
-	if len(good) > 0 {
-		spared[good[0].ID] = true
-	}
-	if i := slices.IndexFunc(good, func(e Entry) bool { return e.Proof != nil }); i >= 0 {
-		spared[good[i].ID] = true
-	}
+// limit takes from what the rules keep what is too old or too much, oldest first; never one that always stays.
+func (p Policy) limit(good []Entry, keep, spared reasons, now time.Time) {
 	var size int64
 	for _, e := range good {
 		if _, ok := keep[e.ID]; !ok {
@@ -168,30 +184,18 @@ func (p Policy) limit(good []Entry, keep map[string]string, now time.Time) {
 		}
 		size += e.Size
 		old := p.MaxAge > 0 && now.Sub(e.At) > time.Duration(p.MaxAge)
-		if !spared[e.ID] && (old || p.MaxSize > 0 && size > p.MaxSize) {
+		if len(spared[e.ID]) == 0 && (old || p.MaxSize > 0 && size > p.MaxSize) {
 			delete(keep, e.ID)
 			size -= e.Size
 		}
 	}
 }
 
-// Prune removes what was decided. The manifest goes first: a crash in between leaves a folder that is no backup, never a
-// backup without its data.
+// Prune removes what was decided.
 func Prune(ctx context.Context, s store.Store, d Decision) error {
 	for _, v := range d.Remove {
-		if !idForm.MatchString(v.ID) {
-			return fmt.Errorf("%q is no backup's name", v.ID)
-		}
-		if err := s.Delete(ctx, v.ID+"/"+manifestName); err != nil {
-			return fmt.Errorf("remove backup %s: %w", v.ID, err)
-		}
-		for o, err := range s.List(ctx, v.ID+"/") {
-			if err == nil {
-				err = s.Delete(ctx, o.Key)
-			}
-			if err != nil {
-				return fmt.Errorf("remove backup %s: %w", v.ID, err)
-			}
+		if err := remove(ctx, s, v.ID); err != nil {
+			return err
 		}
 	}
 	return nil

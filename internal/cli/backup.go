@@ -82,6 +82,12 @@ func CreateBackup(ctx context.Context, s Streams, o BackupOptions) error {
 		for _, f := range m.Missing {
 			s.say("not in it: %s", f)
 		}
+		for _, id := range m.Cleared {
+			s.say("cleared what a killed run left: %s", id)
+		}
+		if m.Warning != "" {
+			s.say("warning: %s", m.Warning)
+		}
 		e := backup.Entry{ID: m.Manifest.ID, Manifest: m.Manifest}
 		return s.show(o.Format, m, func() string {
 			return ui.Backup(e, m.Store, "stored, read back and verified", time.Now(), style(s.Out))

@@ -14,6 +14,8 @@ import (
 var (
 	ErrTruncated = errors.New("the stored database is cut short")
 	ErrCorrupt   = errors.New("the stored database is damaged")
+	// ErrNewer: it is whole as far as can be told, and of a form that is not known here.
+	ErrNewer = errors.New("the stored database is of a newer form; use a newer ceo")
 )
 
 // Size of a frame's plain bytes; the last one may be shorter.
@@ -70,7 +72,7 @@ func decodeHeader(b []byte) (header, error) {
 	}
 	h := header{kind: b[6], codec: b[5], plain: le.Uint32(b[8:]), stored: le.Uint32(b[12:]), offset: le.Uint64(b[16:]), sum: le.Uint32(b[24:])}
 	if b[4] != version {
-		return h, fmt.Errorf("%w: frames of version %d, known is %d: use a newer ceo", ErrCorrupt, b[4], version)
+		return h, fmt.Errorf("%w: frames of version %d, known is %d", ErrNewer, b[4], version)
 	}
 	switch h.kind {
 	case kindData:
@@ -164,8 +166,11 @@ func decodeFooter(b []byte) (footer, error) {
 		return footer{}, fmt.Errorf("%w: it does not end with its footer", ErrTruncated)
 	}
 	f := footer{frames: le.Uint32(b[8:]), indexLen: le.Uint32(b[12:]), plain: le.Uint64(b[16:]), index: le.Uint64(b[24:])}
-	if b[4] != version || f.frames > maxFrames || f.indexLen != f.frames*entrySize || f.plain > maxFrames*Size || f.index > maxFrames*(Size+headerSize) {
-		return footer{}, fmt.Errorf("%w: a footer of version %d with %d frames", ErrCorrupt, b[4], f.frames)
+	if b[4] != version {
+		return footer{}, fmt.Errorf("%w: a footer of version %d, known is %d", ErrNewer, b[4], version)
+	}
+	if f.frames > maxFrames || f.indexLen != f.frames*entrySize || f.plain > maxFrames*Size || f.index > maxFrames*(Size+headerSize) {
+		return footer{}, fmt.Errorf("%w: a footer with %d frames", ErrCorrupt, f.frames)
 	}
 	return f, nil
 }

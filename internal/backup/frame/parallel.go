@@ -72,12 +72,13 @@ func NewParallel(ctx context.Context, ra io.ReaderAt, size int64, workers int) (
 			if err == nil {
 				defer d.Close()
 			}
-			payload := make([]byte, headerSize+Size)
+			var payload []byte
 			for t := range tasks {
 				if err == nil {
 					err = ctx.Err()
 				}
 				if t.out.err = err; err == nil {
+					payload = room(payload, headerSize+t.e.stored)
 					t.out.plain, t.out.err = readFrame(ra, t.e, t.offset, payload, func(h header, b []byte) ([]byte, error) {
 						out, err := plainOf(d, h, b, make([]byte, 0, h.plain))
 						if err == nil && h.codec == codecRaw {

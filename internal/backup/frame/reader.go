@@ -14,7 +14,15 @@ func newDecoder() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(2*Size), zstd.WithDecoderMaxWindow(Size), zstd.IgnoreChecksum(true))
 }
 
-// plainOf decodes a frame's payload into buf, whose capacity is at least Size.
+// room is b with n bytes, another one where b has not so many: what a header says is bounded by Size.
+func room(b []byte, n uint32) []byte {
+	if cap(b) < int(n) {
+		return make([]byte, n)
+	}
+	return b[:n]
+}
+
+// plainOf decodes a frame's payload into buf, whose capacity is at least what the header says it has.
 func plainOf(d *zstd.Decoder, h header, payload, buf []byte) ([]byte, error) {
 	out := payload
 	if h.codec == codecZstd {
@@ -48,7 +56,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{r: r, d: d, payload: make([]byte, Size), buf: make([]byte, Size)}, nil
+	return &Reader{r: r, d: d}, nil
 }
 
 // Close frees the decoder.
@@ -87,7 +95,8 @@ func (r *Reader) next() error {
 	if len(r.index) >= maxFrames || len(r.index) > 0 && r.index[len(r.index)-1].plain != Size {
 		return r.here(fmt.Errorf("%w: a frame after the last one", ErrCorrupt))
 	}
-	payload := r.payload[:h.stored]
+	r.payload, r.buf = room(r.payload, h.stored), room(r.buf, h.plain)
+	payload := r.payload
 	if err := r.full(payload); err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ type Keeper struct {
 	// Store names another place than the configured one.
 	Store string
 	Now   func() time.Time
+	// Local is where this node's own etcd answers; empty means kubeadm's https://127.0.0.1:2379.
+	Local string
 }
 
 // Progress is told what is being done, with bytes done of total; total is 0 where it is not known.
@@ -82,6 +84,9 @@ type Made struct {
 	Why  string `json:"why"`
 	// Missing are static files that should be in it and could not be read.
 	Missing []string `json:"missing,omitempty"`
+	// Cleared are folders that killed runs left; Warning says why that failed. Neither concerns the backup.
+	Cleared []string `json:"cleared,omitempty"`
+	Warning string   `json:"warning,omitempty"`
 }
 
 // Create makes a backup of the cluster. It needs no quorum and no API server.
@@ -103,11 +108,18 @@ func (k Keeper) Create(ctx context.Context, resources bool, progress Progress) (
 	if err != nil {
 		return Made{}, err
 	}
-	src, err := open(ctx, c, t)
+	local := k.Local
+	if local == "" {
+		local = localClientURL
+	}
+	src, err := open(ctx, c, local, t)
 	if err != nil {
 		return Made{}, err
 	}
 	defer src.close()
+	if err := requireSpace(o.Store, src.member.DBSize); err != nil {
+		return Made{}, err
+	}
 	cluster, set, err := k.gather(c, src)
 	if err != nil {
 		return Made{}, err
@@ -122,9 +134,13 @@ func (k Keeper) Create(ctx context.Context, resources bool, progress Progress) (
 		Progress: func(p backup.Progress) { progress(p.Phase, p.Done, p.Total) },
 	})
 	if err != nil {
-		return Made{}, fmt.Errorf("back up %s: %w", src.member.Name, err)
+		return Made{}, fmt.Errorf("back up %s: %w", src.member.Name, needs(src.member.DBSize, err))
 	}
-	return Made{Manifest: m, Store: o.URL(), From: src.member.Name, Why: src.why, Missing: missing}, nil
+	made := Made{Manifest: m, Store: o.URL(), From: src.member.Name, Why: src.why, Missing: missing}
+	if made.Cleared, err = backup.Leftovers(ctx, o.Store, m); err != nil {
+		made.Warning = err.Error()
+	}
+	return made, nil
 }
 
 // gather says whose data it is, and reads the files that make it usable.
@@ -211,6 +227,13 @@ func (k Keeper) Prove(ctx context.Context, name string, po ProveOptions, progres
 		po.Scratch = k.Paths.Scratch()
 	}
 	m := e.Manifest
+	v, err := prove.Version(ctx, po.Etcd)
+	if err != nil {
+		return Verified{}, err
+	}
+	if err := backup.CheckVersion(m.Database.StorageVersion, v); err != nil { // P30
+		return Verified{}, fmt.Errorf("backup %s in %s cannot be proven with %s: %w", e.ID, o.URL(), po.Etcd, err)
+	}
 	r, err := prove.Run(ctx, prove.Params{
 		Open: func(ctx context.Context) (io.ReadCloser, error) {
 			return backup.OpenDatabase(ctx, o.Store, m, o.identities)

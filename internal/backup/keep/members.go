@@ -19,8 +19,8 @@ const localClientURL = "https://127.0.0.1:2379"
 const answerLimit = 3 * time.Second
 
 // members asks every member that this node knows of, in parallel.
-func members(ctx context.Context, c node.Config, t *tls.Config) []Member {
-	ms := []Member{{Name: c.Name, Endpoint: localClientURL, Local: true}}
+func members(ctx context.Context, c node.Config, local string, t *tls.Config) []Member {
+	ms := []Member{{Name: c.Name, Endpoint: local, Local: true}}
 	for _, p := range c.Peers {
 		if p.ClientURL != "" {
 			ms = append(ms, Member{Name: p.Name, Endpoint: p.ClientURL})

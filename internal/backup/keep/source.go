@@ -31,8 +31,8 @@ type source struct {
 }
 
 // open chooses a member and begins its snapshot.
-func open(ctx context.Context, c node.Config, t *tls.Config) (*source, error) {
-	m, why, err := Choose(members(ctx, c, t))
+func open(ctx context.Context, c node.Config, local string, t *tls.Config) (*source, error) {
+	m, why, err := Choose(members(ctx, c, local, t))
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +27,24 @@ const (
 	askLimit   = 10 * time.Second
 	tailSize   = 8 << 10
 )
+
+// Version asks an etcd program for its version.
+func Version(ctx context.Context, etcd string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	c := exec.CommandContext(ctx, etcd, "--version") //nolint:gosec // the etcd of this node, or the one that was named
+	c.Env, c.WaitDelay = []string{"PATH=/usr/bin:/bin"}, time.Second
+	out, err := c.Output()
+	if err != nil {
+		return "", fmt.Errorf("no etcd to prove it with: %s --version: %w; name one with --etcd", etcd, err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if v, ok := strings.CutPrefix(line, "etcd Version: "); ok {
+			return strings.TrimSpace(v), nil
+		}
+	}
+	return "", fmt.Errorf("no etcd to prove it with: %s --version does not say its version; name one with --etcd", etcd)
+}
 
 // serve starts etcd on the restored data dir, asks it, and ends it.
 func serve(ctx context.Context, p Params, data string, r *Result, want fileHash) (err error) {
