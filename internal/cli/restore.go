@@ -19,9 +19,10 @@ type RestoreOptions struct {
 	Paths  node.Paths
 	Format Format
 	// Source is a snapshot file, a backup's name in the catalogue, or a backup's URL.
-	Source string
-	Config string // the file that says where the catalogue is
-	Store  string // another catalogue than the configured one
+	Source      string
+	Config      string // the file that says where the catalogue is
+	Store       string // another catalogue than the configured one
+	AcceptRisks []string
 
 	DataDir, WALDir             string
 	Name, InitialCluster, Token string
@@ -45,18 +46,31 @@ func Restore(ctx context.Context, s Streams, o RestoreOptions) error {
 		return err
 	}
 	p.DataDir, p.WALDir = o.DataDir, o.WALDir
-	src, done, err := o.source(ctx)
+	for _, r := range o.AcceptRisks {
+		if r != ForeignSnapshot {
+			return fmt.Errorf("--accept-risk=%s: the risk of this verb is %s", r, ForeignSnapshot)
+		}
+	}
+	n, own := o.own()
+	if own {
+		p.EtcdVersion = n.EtcdVersion // I22
+	}
+	begun := time.Now()
+	src, err := o.source(ctx, s, own)
 	if err != nil {
 		return err
 	}
-	defer done()
-	p.Source = src
-	begun := time.Now()
+	defer src.close()
+	for _, w := range src.warnings {
+		s.say("warning: %s", w)
+	}
+	p.Source = src.Source
 	r, err := restore.Offline(ctx, p)
 	if err != nil {
 		return restoreFailed(err)
 	}
 	v := restoredView(o, r, time.Since(begun))
+	v.Warnings = src.warnings
 	return s.show(o.Format, v, func() string { return v.Text(style(s.Out)) })
 }
 
@@ -75,21 +89,13 @@ func absolute(paths ...*string) error {
 	return nil
 }
 
-// restoreFailed gives the error its exit code: what is there already is never replaced.
+// restoreFailed gives the error its exit code: what is there already is never replaced, and data is not restored for an
+// etcd that is too old for it.
 func restoreFailed(err error) error {
-	if errors.Is(err, datadir.ErrOccupied) {
+	if errors.Is(err, datadir.ErrOccupied) || errors.Is(err, restore.ErrTooNew) {
 		return &ExitError{Code: ExitRefused, Err: err}
 	}
 	return err
-}
-
-// source is what the restore reads; done releases it.
-func (o RestoreOptions) source(context.Context) (src restore.Source, done func(), err error) {
-	path, err := filepath.Abs(o.Source)
-	if err != nil {
-		return src, nil, fmt.Errorf("%s: %w", o.Source, err)
-	}
-	return restore.Source{Path: path}, func() {}, nil
 }
 
 func restoredView(o RestoreOptions, r restore.Result, took time.Duration) ui.Restored {

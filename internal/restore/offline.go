@@ -30,6 +30,7 @@ type OfflineParams struct {
 	BumpRevision  *uint64 // --bump-revision; nil: Margin; 0: neither bump nor mark
 	MarkCompacted *bool   // --mark-compacted; nil: on with a bump
 	SkipHashCheck bool    // accept a snapshot without a hash
+	EtcdVersion   string  // of the etcd that is to be started on it; empty: not compared
 
 	// Progress is called from time to time while bytes arrive, never at the same time twice; total is 0 if unknown.
 	Progress func(done, total int64)
@@ -131,6 +132,9 @@ func (p OfflineParams) revise(info snapshot.Info) (int64, error) {
 }
 
 func (p OfflineParams) accept(info snapshot.Info) error {
+	if err := checkVersions(info.StorageVersion, p.EtcdVersion); err != nil {
+		return err
+	}
 	_, err := p.revise(info)
 	return err
 }
@@ -190,6 +194,9 @@ func buildOffline(ctx context.Context, p OfflineParams, wal *walPlace) (Result, 
 		Membership: p.membership(),
 		Revise: func(info snapshot.Info) (int64, error) {
 			if err := sameSum(p.Source.SHA256, info); err != nil {
+				return 0, err
+			}
+			if err := p.accept(info); err != nil {
 				return 0, err
 			}
 			return p.revise(info)

@@ -14,7 +14,7 @@ func preflight(ctx context.Context, src Source, skipHash bool, accept func(snaps
 		return 0, err
 	}
 	if src.Path == "" {
-		return src.Size, nil
+		return src.Size, accept(snapshot.Info{Revision: src.Revision, StorageVersion: src.StorageVersion})
 	}
 	info, err := snapshot.Inspect(src.Path)
 	if err == nil && !info.HashPresent && !skipHash {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/version"
+
 	"clusteretcd.io/ceo/internal/datadir"
 )
 
@@ -55,6 +57,19 @@ func readBack(ctx context.Context, w want, r *Result) error {
 	}
 	r.ClusterID, r.MemberID, r.Bytes = id.ClusterID, id.MemberID, id.DBSize
 	return nil
+}
+
+// checkVersions compares with what this program knows, and with the etcd that will be started, empty if that is not known.
+// What a storage version adds may need an edit of its own, so data of a newer one is not edited.
+func checkVersions(storage, etcd string) error {
+	err := checkVersion(storage, version.Version)
+	if errors.Is(err, ErrTooNew) {
+		return fmt.Errorf("%w: its storage version is %s, and this ceo knows those up to etcd %s; use a newer ceo", ErrTooNew, storage, version.Version)
+	}
+	if err != nil {
+		return err
+	}
+	return checkVersion(storage, etcd)
 }
 
 // checkVersion: storage is major.minor, empty before 3.6, which every etcd since reads.

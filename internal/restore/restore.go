@@ -127,7 +127,7 @@ func stage(ctx context.Context, b Builder, p Params) (r Result, err error) {
 
 // accept refuses what must not become this data dir.
 func (p Params) accept(info snapshot.Info) error {
-	if err := checkVersion(info.StorageVersion, p.EtcdVersion); err != nil {
+	if err := checkVersions(info.StorageVersion, p.EtcdVersion); err != nil {
 		return err
 	}
 	_, err := p.revise(info)

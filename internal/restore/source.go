@@ -18,6 +18,10 @@ type Source struct {
 	Size  int64  // bytes of the stream, hash included: for the check of free space and for progress; 0: unknown
 
 	SHA256 string // hex, of the whole file; empty: not compared
+	// Revision and StorageVersion are what is known of a stream before it is read, so that what must not be restored is
+	// refused before; 0 and empty: unknown. What counts is what is found in it.
+	Revision       int64
+	StorageVersion string
 }
 
 // Name for messages.

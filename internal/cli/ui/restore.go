@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"clusteretcd.io/ceo/internal/backup"
 )
 
 // Restored is what `ceo restore` did.
@@ -32,6 +34,19 @@ type Restored struct {
 	// EtcdFlags are those of etcd that the restore decided; where it listens and its certificates are not among them.
 	EtcdFlags []string `json:"etcdFlags"`
 	Next      []string `json:"next"`
+	// Warnings are what does not fit this node, if the source is a backup.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// BackupLine says in a line which backup is restored, before its bytes arrive.
+func BackupLine(e backup.Entry, url string) string {
+	m := e.Manifest
+	proven := "not proven"
+	if e.Proof != nil {
+		proven = "proven " + e.Proof.At.UTC().Format(time.DateTime) + " UTC"
+	}
+	return fmt.Sprintf("%s of cluster %s, begun %s UTC, revision %s, %s, %s", url, dash(m.Cluster.Name),
+		m.StartedAt.UTC().Format(time.DateTime), grouped(m.Database.Revision), Bytes(positive(m.Database.Size)), proven)
 }
 
 // Decide fills in EtcdFlags and Next.
