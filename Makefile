@@ -22,11 +22,16 @@ GOLANGCI_VERSION := $(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {
 # A linter that an older go built does not read code of a newer one.
 GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVERSION)
 
+# internal/store/s3test has the version too: a test compares the two.
+VERSITYGW_VERSION := $(shell awk '$$1 == "github.com/versity/versitygw" { print $$2 }' tools/s3/go.mod)
+VERSITYGW := $(CACHE)/tools/versitygw-$(VERSITYGW_VERSION)
+
 # One package of these suites may take this long. A wait that hangs ends with a stack, not with the job.
 UNIT_LIMIT        := 5m
 INTEGRATION_LIMIT := 15m
 LAB_LIMIT         := 20m
 E2E_LIMIT         := 45m
+FUZZ_TIME         ?= 1m
 E2E_FULL_LIMIT    := 120m
 BENCH_LIMIT       := 60m
 
@@ -37,7 +42,7 @@ demo: deps build image build-load ## Bring a real three-node control plane up, d
 	go run ./test/demo
 
 .PHONY: test
-test: integration lab-test e2e ## Everything that checks the project (the unit tests are part of `integration`); needs root
+test: integration fuzz lab-test e2e ## Everything that checks the project (the unit tests are part of `integration`); needs root
 
 ##@ Working on it
 
@@ -47,19 +52,28 @@ unit: ## The fast loop: no root, no lab, no etcd
 	cd lab && go test -timeout $(UNIT_LIMIT) ./...
 
 .PHONY: integration
-integration: deps-etcd ## Unit tests and those that run real etcd processes
+integration: deps-etcd deps-s3 ## Unit tests and those that run real etcd processes and a real S3 server
 	go test -tags integration -timeout $(INTEGRATION_LIMIT) ./...
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZ_TIME each: what is read from files and stores must not crash ceo
+	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' cmd internal | sort); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			echo "$$target in $$(dirname $$file), $(FUZZ_TIME)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) ./$$(dirname $$file); \
+		done; \
+	done
 
 .PHONY: lab-test
 lab-test: deps ## The lab's own tests, those that bring a lab up included
 	cd lab && go test -tags lab -count=1 -p 1 -timeout $(LAB_LIMIT) ./...
 
 .PHONY: e2e
-e2e: deps build build-failpoints build-lab build-load ## The end-to-end suite on the lab
+e2e: deps deps-s3 build build-failpoints build-lab build-load ## The end-to-end suite on the lab
 	go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_LIMIT) ./test/e2e/...
 
 .PHONY: e2e-full
-e2e-full: deps build build-failpoints build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
+e2e-full: deps deps-s3 build build-failpoints build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
 	CEO_E2E_FULL=1 go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_FULL_LIMIT) ./test/e2e/...
 
 .PHONY: bench
@@ -67,7 +81,7 @@ bench: deps build build-lab build-load bench-storage ## All measurements: how lo
 	timeout --foreground $(BENCH_LIMIT) go run ./bench
 
 .PHONY: bench-storage
-bench-storage: deps-etcd build ## Restores and backups of 100 MB, 1 GB and 4 GB beside etcdutl, etcdctl and cp (needs 25 GB of disk)
+bench-storage: deps-etcd deps-s3 build ## Restores and backups of 100 MB, 1 GB and 4 GB beside etcdutl, etcdctl and cp (needs 25 GB of disk)
 	timeout --foreground $(BENCH_LIMIT) go run ./bench/storage -ceo bin/ceo
 
 .PHONY: lint
@@ -96,6 +110,7 @@ lint-modules:
 	cd lab && go mod tidy -diff && go mod verify
 	cd tools && go mod tidy -diff && go mod verify
 	cd tools/lint && go mod verify
+	cd tools/s3 && go mod verify
 
 .PHONY: lint-generated
 lint-generated:
@@ -140,6 +155,15 @@ deps: ## What the lab is made of: Debian packages; Kubernetes, etcd and images b
 .PHONY: deps-etcd
 deps-etcd: ## etcd alone, for `make integration`
 	cd lab && go run . deps --etcd-only
+
+.PHONY: deps-s3
+deps-s3: $(VERSITYGW) ## The S3 server alone, for `make integration`
+
+$(VERSITYGW):
+	@echo "building versitygw $(VERSITYGW_VERSION) (a minute, once)"
+	mkdir -p $(@D)
+	cd tools/s3 && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@.new github.com/versity/versitygw/cmd/versitygw
+	mv $@.new $@
 
 $(GOLANGCI):
 	@echo "building golangci-lint $(GOLANGCI_VERSION) (some minutes, once)"
