@@ -70,7 +70,7 @@ func Create(ctx context.Context, p CreateParams) (_ Manifest, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, clean(ctx, p.Store, id))
+			err = errors.Join(ended(ctx, err), clean(ctx, p.Store, id))
 		}
 	}()
 	if err := p.storeDatabase(ctx, &m, recipients); err != nil {

@@ -67,14 +67,11 @@ func openObject(ctx context.Context, s store.Store, m Manifest, ids Identities, 
 		return nil, otherLength(s, key, there.Size, size)
 	}
 	if err != nil {
-		return nil, unread(s, key, err)
+		return nil, ended(ctx, unread(s, key, err))
 	}
 	blocks := newBlocks(ctx, s, key, size)
 	named := func(err error) error {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return damaged(s, key, err, blocks.failed())
+		return ended(ctx, damaged(s, key, err, blocks.failed()))
 	}
 	var ra io.ReaderAt = blocks
 	if len(m.Recipients) > 0 {
@@ -122,6 +119,14 @@ func damaged(s store.Store, key string, err, reading error) error {
 		return fmt.Errorf("%w: %s/%s: %w", ErrNewer, s.URL(), key, err)
 	}
 	return fmt.Errorf("%w: %s/%s: %w", ErrDamaged, s.URL(), key, err)
+}
+
+// ended says why the work was ended, if it was: then what failed is of no interest, and is no damage.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // unread is an error of the store; an object that is not there is a part that the backup lacks.
@@ -248,7 +253,7 @@ func readObject(ctx context.Context, s store.Store, m Manifest, ids Identities, 
 	key := m.ID + "/" + o.name
 	body, err := s.Range(ctx, key, 0, -1)
 	if err != nil {
-		return unread(s, key, err)
+		return ended(ctx, unread(s, key, err))
 	}
 	defer func() { _ = body.Close() }()
 	raw, src := &counted{h: sha256.New()}, &source{r: body}
@@ -259,10 +264,7 @@ func readObject(ctx context.Context, s store.Store, m Manifest, ids Identities, 
 		err = decode1(ctx, m, ids, tee, plain, phase, total, progress)
 	}
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return damaged(s, key, header(err), src.err)
+		return ended(ctx, damaged(s, key, header(err), src.err))
 	}
 	if raw.n != o.size {
 		return otherLength(s, key, raw.n, o.size)
