@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	bolt "go.etcd.io/bbolt"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -101,31 +100,6 @@ func sameBuckets(t *testing.T, ours, theirs string) {
 			t.Errorf("%q is missing", k)
 		}
 	}
-}
-
-func dump(t *testing.T, path string) map[string]string {
-	t.Helper()
-	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, PreLoadFreelist: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	all := map[string]string{}
-	if err := db.View(func(tx *bolt.Tx) error {
-		for err := range tx.Check() {
-			return err
-		}
-		return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
-			all[string(name)] = "bucket"
-			return b.ForEach(func(k, v []byte) error {
-				all[fmt.Sprintf("%s/%x", name, k)] = string(v)
-				return nil
-			})
-		})
-	}); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return all
 }
 
 func sameFiles(t *testing.T, ours, theirs string) {

@@ -175,6 +175,9 @@ func (w *walker) walkBranch(t tree, n node, depth int, bucket string, least []by
 }
 
 func (w *walker) walkLeaf(n node, depth int, bucket string, least []byte) ([]byte, error) {
+	if n.count == 0 && least != nil {
+		return nil, emptyLeaf.of(n.id)
+	}
 	prev := least
 	for i := range n.count {
 		key, value, isBucket, err := n.leaf(i)

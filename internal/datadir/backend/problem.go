@@ -19,6 +19,7 @@ const (
 	emptyKey
 	keyOrder
 	emptyBranch
+	emptyLeaf
 	childRange
 	extentOff
 	arenaFull
@@ -45,6 +46,7 @@ var problems = map[problem]string{
 	emptyKey:        "an element has an empty key",
 	keyOrder:        "keys out of order",
 	emptyBranch:     "branch page without children",
+	emptyLeaf:       "leaf page without entries below a branch, which bbolt removes",
 	childRange:      "a child is out of range",
 	extentOff:       "its content does not fill the pages that it claims",
 	arenaFull:       "the file has more and longer keys in its structure than can be checked as it passes by",

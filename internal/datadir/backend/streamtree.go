@@ -203,6 +203,9 @@ func (r *resolver) walkBranch(rec *record, depth int, bucket string, in bounds) 
 // walkLeaf checks a leaf; content is given for a bucket that lies within its parent's value.
 func (r *resolver) walkLeaf(rec *record, depth int, bucket string, in bounds, content []byte) error {
 	id := uint64(rec.id)
+	if rec.count == 0 && in.least != nil {
+		return emptyLeaf.of(id)
+	}
 	if rec.count > 0 {
 		var buf [36]byte
 		if !in.hold(rec.ends(&r.keys, &buf)) {
