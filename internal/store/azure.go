@@ -25,6 +25,7 @@ func openAzure(ctx context.Context, at place, cfg Config) (Store, error) {
 	}
 	b := &bucket{at: at, blobs: blobs, secrets: secretsOf(cfg.Credentials), limit: cfg.StallLimit, status: azureStatus}
 	b.create = func(ctx context.Context, name string) Writer { return newBlobWriter(ctx, blobs, name) }
+	b.remove = blobs.Delete
 	return b, nil
 }
 
@@ -44,7 +45,8 @@ func azureClient(at place, cfg Config) (*container.Client, error) {
 	if o.AccountName == "" {
 		return nil, errors.New("the Azure storage account is not known; set azureAccount in the credentials file")
 	}
-	o.SASToken = ""
+	// A backup holds the CA's keys: not unencrypted because a variable of the machine says so.
+	o.SASToken, o.Protocol = "", "https"
 	service, err := azureblob.NewServiceURL(o)
 	if err != nil {
 		return nil, err

@@ -7,11 +7,11 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // bucket is a store in an object store's bucket or container.
@@ -24,7 +24,9 @@ type bucket struct {
 	status func(error) (int, string)
 	// create begins an upload of the name (prefix and key).
 	create func(ctx context.Context, name string) Writer
-	// reachable asks for the bucket itself; nil where a missing bucket is told from a missing object anyway.
+	// remove deletes the name; of what is not there, it may say so.
+	remove func(ctx context.Context, name string) error
+	// reachable asks the bucket something whose answer says what is wrong; nil where a look-up's does so itself.
 	reachable func(ctx context.Context) error
 }
 
@@ -58,17 +60,20 @@ func (b *bucket) kind(err error) error {
 	case "QuotaExceeded", "XMinioStorageFull":
 		return ErrFull
 	}
+	if why := denied(status, code); why != nil {
+		return why
+	}
 	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return ErrDenied
 	case http.StatusNotFound:
-		return ErrNotFound
+		// A load balancer without a server behind it answers 404 too, and servers use it for a user that they do not know.
+		if slices.Contains([]string{"NoSuchKey", "NotFound", "BlobNotFound", "notFound"}, code) {
+			return ErrNotFound
+		}
 	case http.StatusInsufficientStorage:
 		return ErrFull
 	}
-	if status == 0 && gcerrors.Code(err) == gcerrors.NotFound {
-		return ErrNotFound
-	}
+	// Not gocloud.dev's own code where there was no answer: to it, a host that cannot be resolved is an object that is not
+	// there, and "there is no backup" would be concluded from a name server's outage.
 	return nil
 }
 
@@ -95,11 +100,11 @@ func (b *bucket) Stat(ctx context.Context, key string) (Object, error) {
 	a, err := b.blobs.Attributes(limited, name)
 	if err != nil {
 		err = b.fail(limited, "look up", key, err)
-		// The answer to a look-up has no body that could say which of the two is missing.
-		if b.reachable != nil && errors.Is(err, ErrNotFound) {
-			if gone := b.reachable(limited); gone != nil {
-				if gone = b.fail(limited, "look up", key, gone); errors.Is(gone, ErrNotFound) || errors.Is(gone, errNoBucket) {
-					err = b.secrets.fail("look up", key, b.URL(), errNoBucket, nil)
+		// The answer to a look-up has no body that could say what is missing or why it is refused.
+		if b.reachable != nil && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrDenied)) {
+			if reason := b.reachable(limited); reason != nil {
+				if reason = b.fail(limited, "look up", key, reason); !errors.Is(reason, ErrNotFound) {
+					err = reason
 				}
 			}
 		}
@@ -147,7 +152,7 @@ func (b *bucket) Delete(ctx context.Context, key string) error {
 	}
 	limited, cancel := b.bounded(ctx)
 	defer cancel()
-	if err := b.blobs.Delete(limited, name); err != nil {
+	if err := b.remove(limited, name); err != nil {
 		if err = b.fail(limited, "delete", key, err); !errors.Is(err, ErrNotFound) {
 			return err
 		}

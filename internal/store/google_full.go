@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 
+	"cloud.google.com/go/storage"
 	"gocloud.dev/blob/gcsblob"
 	"gocloud.dev/gcp"
 	"golang.org/x/oauth2"
@@ -37,6 +40,7 @@ func openGoogle(ctx context.Context, at place, cfg Config) (Store, error) {
 	}
 	b := &bucket{at: at, blobs: blobs, secrets: secretsOf(cfg.Credentials), limit: cfg.StallLimit, status: googleStatus}
 	b.create = func(ctx context.Context, name string) Writer { return newBlobWriter(ctx, blobs, name) }
+	b.remove = blobs.Delete
 	return b, nil
 }
 
@@ -62,11 +66,22 @@ func googleTokens(ctx context.Context, c Credentials) (gcp.TokenSource, error) {
 }
 
 func googleStatus(err error) (status int, code string) {
-	var answer *googleapi.Error
-	if !errors.As(err, &answer) {
-		return 0, ""
+	// The service account itself was refused, before any request to the bucket.
+	var token *oauth2.RetrieveError
+	if errors.As(err, &token) && token.Response != nil && token.Response.StatusCode < http.StatusInternalServerError {
+		return http.StatusUnauthorized, token.ErrorCode
 	}
-	if len(answer.Errors) > 0 {
+	var answer *googleapi.Error
+	answered := errors.As(err, &answer)
+	switch {
+	case answered && (strings.Contains(answer.Message, "bucket does not exist") || strings.Contains(answer.Body, "NoSuchBucket")):
+		// Its reason is a missing object's.
+		return http.StatusNotFound, "NoSuchBucket"
+	case errors.Is(err, storage.ErrObjectNotExist):
+		return http.StatusNotFound, "NoSuchKey"
+	case !answered:
+		return 0, ""
+	case len(answer.Errors) > 0:
 		code = answer.Errors[0].Reason
 	}
 	return answer.Code, code

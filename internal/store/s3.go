@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -16,17 +17,18 @@ import (
 )
 
 func openS3(ctx context.Context, at place, cfg Config) (Store, error) {
-	hc, err := newClient(cfg.Credentials.CA, cfg.StallLimit)
-	if err != nil {
-		return nil, err
-	}
-	sdk, err := s3Config(ctx, at, cfg.Credentials, hc)
+	sdk, err := s3Config(ctx, at, cfg.Credentials, cfg.StallLimit)
 	if err != nil {
 		return nil, err
 	}
 	client := s3.NewFromConfig(sdk, func(o *s3.Options) {
 		// AWS finds a bucket by its host name, others by the path.
 		o.UsePathStyle = at.endpoint != ""
+		if at.endpoint == "" {
+			// The library takes one from the machine's environment (AWS_ENDPOINT_URL), encrypted or not. Where backups go
+			// says the store's URL alone.
+			o.BaseEndpoint = nil
+		}
 		o.DisableLogOutputChecksumValidationSkipped = true
 	})
 	blobs, err := s3blob.OpenBucket(ctx, client, at.bucket, &s3blob.Options{RequestChecksumCalculation: sdk.RequestChecksumCalculation})
@@ -37,16 +39,28 @@ func openS3(ctx context.Context, at place, cfg Config) (Store, error) {
 	b.create = func(ctx context.Context, name string) Writer {
 		return &s3Upload{client: client, ctx: ctx, bucket: at.bucket, name: name, limit: cfg.StallLimit, slots: make(chan struct{}, partsAtOnce)}
 	}
+	// gocloud.dev's asks for the object first, and takes a refusal without a body for "not there".
+	b.remove = func(ctx context.Context, name string) error {
+		_, err := client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &at.bucket, Key: &name})
+		return err
+	}
 	b.reachable = func(ctx context.Context) error {
-		_, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &at.bucket})
+		_, err := client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &at.bucket, Prefix: &at.prefix, MaxKeys: aws.Int32(1)})
 		return err
 	}
 	return b, nil
 }
 
-func s3Config(ctx context.Context, at place, c Credentials, hc *http.Client) (aws.Config, error) {
+func s3Config(ctx context.Context, at place, c Credentials, limit time.Duration) (aws.Config, error) {
+	roots, err := rootsOf(c.CA)
+	if err != nil {
+		return aws.Config{}, err
+	}
+	// The library's own, for where it gets credentials from if there are none: it wants no other client where the machine
+	// names CAs in AWS_CA_BUNDLE or its configuration.
+	own := awshttp.NewBuildableClient().WithTimeout(limit)
 	opts := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(hc),
+		config.WithHTTPClient(own),
 		// It logs warnings on stderr.
 		config.WithLogger(logging.Nop{}),
 	}
@@ -71,6 +85,12 @@ func s3Config(ctx context.Context, at place, c Credentials, hc *http.Client) (aw
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("the AWS configuration of this machine: %w", err)
 	}
+	if used, ok := sdk.HTTPClient.(*awshttp.BuildableClient); ok && roots == nil {
+		if conf := used.GetTransport().TLSClientConfig; conf != nil {
+			roots = conf.RootCAs
+		}
+	}
+	sdk.HTTPClient = clientOf(roots, limit)
 	if sdk.Region == "" {
 		if at.endpoint == "" {
 			return aws.Config{}, errors.New("the S3 region is not known; write s3://bucket?region=eu-central-1")

@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// secrets are the values that no error may show.
-type secrets []string
+// secrets gives the values that no error may show. It is a function because fmt walks through fields and slices, and of a
+// function prints the address.
+type secrets func() []string
 
 func secretsOf(c Credentials) secrets {
-	var s secrets
+	var s []string
 	add := func(v string) {
 		// A value that short is no secret, and to blank it out would make any text unreadable.
 		if len(v) < 6 {
@@ -46,12 +47,15 @@ func secretsOf(c Credentials) secrets {
 		add(file.RefreshToken)
 		add(file.ClientSecret)
 	}
-	return s
+	return func() []string { return s }
 }
 
 // redact blanks the secrets out.
 func (s secrets) redact(text string) string {
-	for _, v := range s {
+	if s == nil {
+		return text
+	}
+	for _, v := range s() {
 		text = strings.ReplaceAll(text, v, "[redacted]")
 	}
 	return text

@@ -68,20 +68,3 @@ type Config struct {
 	// StallLimit is how long a transfer may move no byte. Default 30 s.
 	StallLimit time.Duration
 }
-
-// Credentials come from a root-only file (P29), never from flags, and are never printed. Empty fields fall back to
-// what the provider's library finds on the machine (instance roles, environment).
-type Credentials struct {
-	// S3.
-	AccessKeyID     string `json:"accessKeyID,omitempty"`
-	SecretAccessKey string `json:"secretAccessKey,omitempty"`
-	SessionToken    string `json:"sessionToken,omitempty"`
-	// CA is a PEM bundle for an endpoint with a private CA.
-	CA string `json:"ca,omitempty"`
-	// Google: the service account's key file, inline.
-	GoogleJSON string `json:"googleJSON,omitempty"`
-	// Azure.
-	AzureAccount string `json:"azureAccount,omitempty"`
-	AzureKey     string `json:"azureKey,omitempty"`
-	AzureSAS     string `json:"azureSAS,omitempty"`
-}

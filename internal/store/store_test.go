@@ -28,6 +28,6 @@ func TestMemoryConforms(t *testing.T) {
 // Without faults, the faulty store of the tests is a store.
 func TestFaultyConforms(t *testing.T) {
 	storetest.Conformance(t, func(t *testing.T) store.Store {
-		return storetest.NewFaulty(open(t, "file://"+t.TempDir()))
+		return storetest.NewFaulty(open(t, "mem://"+t.Name()))
 	})
 }

@@ -16,17 +16,30 @@ import (
 // newClient is the HTTP client of all object stores: bounded by limit in every phase, with ca (PEM) alone trusted where
 // one is given. HTTP/1.1 on purpose: a connection for each transfer, so that one that hangs holds up no other.
 func newClient(ca string, limit time.Duration) (*http.Client, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca != "" {
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM([]byte(ca)) {
-			return nil, errors.New("the field \"ca\" of the credentials holds no PEM certificate")
-		}
+	roots, err := rootsOf(ca)
+	if err != nil {
+		return nil, err
 	}
+	return clientOf(roots, limit), nil
+}
+
+// rootsOf is nil, which stands for the machine's own, where there is no ca.
+func rootsOf(ca string) (*x509.CertPool, error) {
+	if ca == "" {
+		return nil, nil
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(ca)) {
+		return nil, errors.New("the field \"ca\" of the credentials holds no PEM certificate")
+	}
+	return roots, nil
+}
+
+func clientOf(roots *x509.CertPool, limit time.Duration) *http.Client {
 	base := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: limit, KeepAlive: 15 * time.Second}).DialContext,
-		TLSClientConfig:       conf,
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout:   limit,
 		ExpectContinueTimeout: time.Second,
 		IdleConnTimeout:       30 * time.Second,
@@ -34,7 +47,7 @@ func newClient(ca string, limit time.Duration) (*http.Client, error) {
 		// The bytes are what was stored; a transparent decompression would change their number.
 		DisableCompression: true,
 	}
-	return &http.Client{Transport: &watched{base: base, limit: limit}}, nil
+	return &http.Client{Transport: &watched{base: base, limit: limit}}
 }
 
 // stallError is ErrStalled with the limit. Its methods tell the providers' libraries not to try again: each try would
@@ -51,6 +64,16 @@ func (e *stallError) NonRetriable() {}
 
 // CanceledError is what AWS's library asks.
 func (e *stallError) CanceledError() bool { return true }
+
+// unknownCA says what to do about a certificate that nobody here vouches for. To try again would not help.
+type unknownCA struct{ error }
+
+func (e *unknownCA) Error() string {
+	return e.error.Error() + `; if the store has a CA of its own, put its certificate (PEM) into "ca" of the credentials file`
+}
+func (e *unknownCA) Unwrap() error       { return e.error }
+func (e *unknownCA) NonRetriable()       {}
+func (e *unknownCA) CanceledError() bool { return true }
 
 // patience is how much longer than the limit a request may take, under this key in its context: where a server is known
 // to work without sending anything.
@@ -91,6 +114,9 @@ func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		if errors.Is(context.Cause(ctx), ErrStalled) {
 			err = stalled
+		}
+		if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+			err = &unknownCA{err}
 		}
 		cancel(nil)
 		return nil, err

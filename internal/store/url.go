@@ -185,6 +185,12 @@ func (at place) String() string {
 		return (&url.URL{Scheme: "file", Path: at.path}).String()
 	}
 	u := url.URL{Scheme: at.scheme, Host: at.bucket}
+	if at.scheme == "mem" {
+		name, rest, ok := strings.Cut(at.bucket, "/")
+		if u.Host = name; ok {
+			u.Path = "/" + rest
+		}
+	}
 	if at.prefix != "" {
 		u.Path = "/" + strings.TrimSuffix(at.prefix, "/")
 	}

@@ -16,8 +16,8 @@ import (
 	"clusteretcd.io/ceo/internal/store"
 )
 
-// Conformance is what every store passes. open gives an empty store of its own for each call; it closes what it opened
-// itself.
+// Conformance is what every store passes. open gives an empty store of its own for each call, several at once; it closes
+// what it opened itself.
 func Conformance(t *testing.T, open func(t *testing.T) store.Store) {
 	for _, row := range []struct {
 		name string
@@ -43,7 +43,10 @@ func Conformance(t *testing.T, open func(t *testing.T) store.Store) {
 		{"a cancelled context does nothing", cancelledBefore},
 		{"the time of an object", modTime},
 	} {
-		t.Run(row.name, func(t *testing.T) { row.test(t, open(t)) })
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			row.test(t, open(t))
+		})
 	}
 }
 

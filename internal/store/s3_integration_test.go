@@ -1,0 +1,380 @@
+//go:build integration
+
+package store_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"clusteretcd.io/ceo/internal/store"
+	"clusteretcd.io/ceo/internal/store/s3test"
+	"clusteretcd.io/ceo/internal/store/storetest"
+)
+
+func openConfig(t *testing.T, cfg store.Config) store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func bucketOf(cfg store.Config) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(cfg.URL, "s3://"), "?")
+	name, _, _ = strings.Cut(name, "/")
+	return name
+}
+
+// unfinished fails unless no part of an upload is left in the bucket: nobody would see it, and it is paid for.
+func noneUnfinished(t *testing.T, s *s3test.Server, cfg store.Config) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), s3test.WaitFor) // the test's own has ended in a cleanup
+	defer cancel()
+	left, err := s.Unfinished(ctx, bucketOf(cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 0 {
+		t.Errorf("uploads left behind: %q", left)
+	}
+}
+
+func TestS3Conforms(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	storetest.Conformance(t, func(t *testing.T) store.Store {
+		cfg := server.Config(t)
+		// Before the store is closed.
+		t.Cleanup(func() { noneUnfinished(t, server, cfg) })
+		cfg.URL = strings.Replace(cfg.URL, "?", "/a/prefix?", 1)
+		return openConfig(t, cfg)
+	})
+}
+
+// A private CA, given in the credentials, and no other.
+func TestS3OverTLS(t *testing.T) {
+	server := s3test.Start(t, s3test.Options{TLS: true})
+	cfg := server.Config(t)
+	s := openConfig(t, cfg)
+	data := storetest.Bytes(20<<20, 1)
+	if err := storetest.Put(t.Context(), s, "a", data); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := storetest.Get(t.Context(), s, "a"); err != nil || string(got) != string(data) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	noneUnfinished(t, server, cfg)
+
+	t.Setenv("AWS_CA_BUNDLE", "")
+	cfg.Credentials.CA = ""
+	_, err := openConfig(t, cfg).Stat(t.Context(), "a")
+	if err == nil || !strings.Contains(err.Error(), "certificate") || !strings.Contains(err.Error(), `"ca"`) {
+		t.Errorf("a certificate that nobody vouches for: %v; want it to say where to put the CA", err)
+	}
+	other := s3test.Start(t, s3test.Options{TLS: true})
+	cfg.Credentials.CA = other.Credentials.CA
+	if _, err := openConfig(t, cfg).Stat(t.Context(), "a"); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("another's CA: %v", err)
+	}
+}
+
+// The machine's AWS configuration may name CAs; the credentials' own go before them.
+func TestS3WithAWSBundle(t *testing.T) {
+	server := s3test.Start(t, s3test.Options{TLS: true})
+	cfg := server.Config(t)
+	bundle := t.TempDir() + "/ca.pem"
+	writeFile(t, bundle, cfg.Credentials.CA)
+	t.Setenv("AWS_CA_BUNDLE", bundle)
+	with := openConfig(t, cfg)
+	if err := storetest.Put(t.Context(), with, "a", nil); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Credentials.CA = ""
+	if _, err := openConfig(t, cfg).Stat(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// every does what a store can do to a key and gives the errors by name.
+func every(t *testing.T, s store.Store, size int) map[string]error {
+	t.Helper()
+	_, stat := s.Stat(t.Context(), "a")
+	_, get := storetest.Get(t.Context(), s, "a")
+	_, list := storetest.Keys(t.Context(), s, "")
+	return map[string]error{
+		"Stat": stat, "Range": get, "List": list,
+		"small":  storetest.Put(t.Context(), s, "b", storetest.Bytes(100, 1)),
+		"large":  storetest.Put(t.Context(), s, "c", storetest.Bytes(size, 1)),
+		"Delete": s.Delete(t.Context(), "a"),
+	}
+}
+
+// P29: wrong credentials say so, and are not in what is said.
+func TestS3WrongCredentials(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	cfg := server.Config(t)
+	if err := storetest.Put(t.Context(), openConfig(t, cfg), "a", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name   string
+		change func(*store.Credentials)
+		want   string
+	}{
+		{"another key", func(c *store.Credentials) { c.AccessKeyID = "AKIANOBODY" }, "accessKeyID"},
+		{"another secret", func(c *store.Credentials) { c.SecretAccessKey = "hunter2hunter2" }, "secret does not fit"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			wrong := cfg
+			row.change(&wrong.Credentials)
+			for op, err := range every(t, openConfig(t, wrong), 20<<20) {
+				if !errors.Is(err, store.ErrDenied) || !strings.Contains(err.Error(), "credentials file") || !strings.Contains(err.Error(), row.want) {
+					t.Fatalf("%s: %v; want %q", op, err, row.want)
+				}
+				for _, secret := range []string{wrong.Credentials.AccessKeyID, wrong.Credentials.SecretAccessKey} {
+					if strings.Contains(err.Error(), secret) {
+						t.Errorf("%s shows %s", op, secret)
+					}
+				}
+			}
+		})
+	}
+	if got, err := storetest.Get(t.Context(), openConfig(t, cfg), "a"); err != nil || string(got) != "1" {
+		t.Fatalf("%q, %v", got, err)
+	}
+}
+
+// A wrong URL is not "there is no backup", nor is a server that is down.
+func TestS3MissingBucket(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	cfg := store.Config{URL: server.URL("no-such-bucket"), Credentials: server.Credentials}
+	for op, err := range every(t, openConfig(t, cfg), 20<<20) {
+		if err == nil || errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "no such bucket") {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+	cfg = server.Config(t)
+	s := openConfig(t, cfg)
+	server.Close()
+	for op, err := range asks(t, s) {
+		if err == nil || errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("%s with the server down: %v", op, err)
+		}
+	}
+}
+
+func TestS3PlainToTLS(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	cfg := server.Config(t)
+	cfg.URL = strings.Replace(cfg.URL, "http://", "https://", 1)
+	if _, err := openConfig(t, cfg).Stat(t.Context(), "a"); err == nil || errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("%v", err)
+	}
+}
+
+// Memory does not grow with the object: an upload has three buffers, each of a part.
+func TestS3PartBuffers(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	cfg := server.Config(t)
+	s := openConfig(t, cfg)
+	w, err := s.Create(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Abort() }()
+	chunk := storetest.Bytes(1<<20, 1)
+	for range 100 {
+		if _, err := w.Write(chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := store.PartBuffers(w); got > 3 {
+		t.Errorf("%d buffers of a part each, want 3 at most", got)
+	}
+	if err := w.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	noneUnfinished(t, server, cfg)
+}
+
+// troubled is a store over a proxy, with the object "a" in it. What is to stall has a limit that is waited for; what is
+// not has one that a busy machine does not reach.
+func troubled(t *testing.T, server *s3test.Server, size int, want error) (*s3test.Proxy, store.Config, store.Store, []byte) {
+	t.Helper()
+	direct := server.Config(t)
+	data := storetest.Bytes(size, 1)
+	if err := storetest.Put(t.Context(), openConfig(t, direct), "a", data); err != nil {
+		t.Fatal(err)
+	}
+	p := s3test.NewProxy(t, server)
+	cfg := p.Config(direct)
+	if errors.Is(want, store.ErrStalled) {
+		cfg.StallLimit = 2 * time.Second
+	}
+	return p, direct, openConfig(t, cfg), data
+}
+
+// A store that fails mid-way, returns short, stalls or lies: each its own error, and never fewer bytes without one.
+func TestS3BrokenReads(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	get := s3test.Method(http.MethodGet)
+	const size = 3 << 20
+	for _, row := range []struct {
+		name    string
+		trouble s3test.Trouble
+		length  int64
+		want    error
+	}{
+		{"cut before the answer", s3test.CutResponse(0), -1, nil},
+		{"cut in the middle", s3test.CutResponse(size / 2), -1, store.ErrLength},
+		{"cut before the last byte", s3test.CutResponse(size - 1), -1, store.ErrLength},
+		{"ended in the middle, no length given", s3test.EndResponse(size / 2), size, store.ErrLength},
+		{"no length given", s3test.EndResponse(size), -1, store.ErrLength},
+		{"more announced than comes", s3test.SayLength(1000), -1, store.ErrLength},
+		{"fewer announced than asked for", s3test.SayLength(-1000), size, store.ErrLength},
+		{"stalled before the first byte", s3test.StallResponse(0), -1, store.ErrStalled},
+		{"stalled in the middle", s3test.StallResponse(size / 2), -1, store.ErrStalled},
+		{"never answered", s3test.Silence(), -1, store.ErrStalled},
+		{"a server in trouble", s3test.Refuse(http.StatusInternalServerError, "InternalError"), -1, nil},
+		{"full", s3test.Refuse(http.StatusInsufficientStorage, "InsufficientStorage"), -1, store.ErrFull},
+		{"refused", s3test.Refuse(http.StatusForbidden, "AccessDenied"), -1, store.ErrDenied},
+		{"the clock is off", s3test.Refuse(http.StatusForbidden, "RequestTimeTooSkewed"), -1, store.ErrDenied},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p, direct, s, _ := troubled(t, server, size, row.want)
+			p.Set(row.trouble.For(get))
+			got, err := readRange(t, s, row.length)
+			if err == nil || errors.Is(err, store.ErrNotFound) || row.want != nil && !errors.Is(err, row.want) {
+				t.Fatalf("%d bytes, %v; want %v", got, err, row.want)
+			}
+			if p.Met() == 0 {
+				t.Fatal("nothing was broken, the test proves nothing")
+			}
+			if got, err := readRange(t, openConfig(t, direct), -1); err != nil || got != size {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// An upload that fails leaves neither an object nor parts of one, and what was there before stays.
+func TestS3BrokenWrites(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	begin := func(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Query().Has("uploads") }
+	part, complete, put := s3test.Method(http.MethodPut, "partNumber"), s3test.Method(http.MethodPost, "uploadId"), s3test.Method(http.MethodPut)
+	second := func(r *http.Request) bool { return part(r) && r.URL.Query().Get("partNumber") == "2" }
+	const large, small = 40 << 20, 1000
+	for _, row := range []struct {
+		name    string
+		size    int
+		trouble s3test.Trouble
+		want    error
+	}{
+		{"begun and refused", large, s3test.Refuse(http.StatusForbidden, "AccessDenied").For(begin), store.ErrDenied},
+		{"begun, the answer never came", large, s3test.Silence().For(begin), store.ErrStalled},
+		{"a part cut off", large, s3test.CutRequest(5 << 20).For(second), nil},
+		{"a part's bytes taken no more", large, s3test.StallRequest(1 << 20).For(second), store.ErrStalled},
+		{"a part never answered", large, s3test.Silence().For(second), store.ErrStalled},
+		{"a part refused", large, s3test.Refuse(http.StatusForbidden, "QuotaExceeded").For(second), store.ErrFull},
+		{"put together with an error", large, s3test.Refuse(http.StatusInternalServerError, "InternalError").For(complete), nil},
+		{"put together with an error under status 200", large, s3test.Refuse(http.StatusOK, "InternalError").For(complete), nil},
+		{"a small object cut off", small, s3test.CutRequest(500).For(put), nil},
+		{"a small object refused", small, s3test.Refuse(http.StatusForbidden, "AccessDenied").For(put), store.ErrDenied},
+		{"a small object's bytes taken no more", small, s3test.StallRequest(10).For(put), store.ErrStalled},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p, direct, s, before := troubled(t, server, 100, row.want)
+			p.Set(row.trouble)
+			err := storetest.Put(t.Context(), s, "a", storetest.Bytes(row.size, 2))
+			if err == nil || row.want != nil && !errors.Is(err, row.want) {
+				t.Fatalf("%v; want %v", err, row.want)
+			}
+			if p.Met() == 0 {
+				t.Fatal("nothing was broken, the test proves nothing")
+			}
+			if got, err := storetest.Get(t.Context(), openConfig(t, direct), "a"); err != nil || string(got) != string(before) {
+				t.Fatalf("what was there before is %d bytes, %v", len(got), err)
+			}
+			if row.name != "begun, the answer never came" { // the upload's id was in that answer
+				noneUnfinished(t, server, direct)
+			}
+		})
+	}
+}
+
+// What breaks once is tried again: a backup of an hour does not end with one lost packet.
+func TestS3TriesAgain(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	for _, row := range []struct {
+		name    string
+		trouble s3test.Trouble
+	}{
+		{"a part cut off", s3test.CutRequest(5 << 20).For(s3test.Method(http.MethodPut, "partNumber"))},
+		{"a part's answer lost", s3test.LoseAnswer().For(s3test.Method(http.MethodPut, "partNumber"))},
+		{"slow down", s3test.Refuse(http.StatusServiceUnavailable, "SlowDown").For(s3test.Method(http.MethodPut, "partNumber"))},
+		{"put together, the answer lost", s3test.LoseAnswer().For(s3test.Method(http.MethodPost, "uploadId"))},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p, direct, s, _ := troubled(t, server, 100, nil)
+			p.Set(row.trouble.Once())
+			data := storetest.Bytes(20<<20, 2)
+			if err := storetest.Put(t.Context(), s, "a", data); err != nil {
+				t.Fatal(err)
+			}
+			if p.Met() != 1 {
+				t.Fatalf("%d requests were broken, want 1", p.Met())
+			}
+			if got, err := storetest.Get(t.Context(), s, "a"); err != nil || string(got) != string(data) {
+				t.Fatalf("%d bytes, %v", len(got), err)
+			}
+			noneUnfinished(t, server, direct)
+		})
+	}
+}
+
+// Every request is bounded (no time is asserted: without a bound, the test would not end).
+func TestS3Silence(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	p, _, s, _ := troubled(t, server, 100, store.ErrStalled)
+	p.Set(s3test.Silence())
+	for op, err := range asks(t, s) {
+		if !errors.Is(err, store.ErrStalled) {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+}
+
+// A listing that goes wrong is an error, not a short list: "there is no backup" must not come of it.
+func TestS3BrokenListing(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	p, _, s, _ := troubled(t, server, 100, nil)
+	list := s3test.Method(http.MethodGet, "list-type")
+	for name, trouble := range map[string]s3test.Trouble{
+		"refused": s3test.Refuse(http.StatusForbidden, "AccessDenied"),
+		"cut":     s3test.CutResponse(60),
+		"ended":   s3test.EndResponse(60),
+	} {
+		p.Set(trouble.For(list))
+		if keys, err := storetest.Keys(t.Context(), s, ""); err == nil {
+			t.Errorf("%s: %q", name, keys)
+		}
+	}
+}
