@@ -114,6 +114,7 @@ func damages(good []byte) (all []damage) {
 // TestDamagedSnapshots: no damaged snapshot becomes a data dir, none ends in a panic, each error has a name, and nothing is
 // left behind (P13, P14, I1). Of 100 such snapshots etcd's own tool leaves a data dir for 99, and panics on 41.
 func TestDamagedSnapshots(t *testing.T) {
+	t.Parallel()
 	b := threeMembers()
 	b.Entries = append(etcdtest.Puts(2, 90, 300), etcdtest.Entry{Main: 400, Key: "/registry/000003", Tombstone: true})
 	p := offlineParams(t, b)

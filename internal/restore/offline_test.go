@@ -363,6 +363,7 @@ func TestOfflineChild(t *testing.T) {
 // TestOfflineKilledAtAnyTime: at each moment DIR is absent, closed to etcd, or whole (I2); and the same call again
 // finishes (I20).
 func TestOfflineKilledAtAnyTime(t *testing.T) {
+	t.Parallel()
 	b := threeMembers()
 	b.Entries = etcdtest.Puts(2, 6000, 1000)
 	p := offlineParams(t, b)
@@ -371,6 +372,7 @@ func TestOfflineKilledAtAnyTime(t *testing.T) {
 		fallback, wal string
 	}{{"exchange", "", ""}, {"no exchange", "x", ""}, {"wal elsewhere", "", "wal"}} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			run := func(top string, after time.Duration) (time.Duration, bool) {
 				cmd := exec.Command(os.Args[0], "-test.run=^TestOfflineChild$") //nolint:gosec // this test itself
 				cmd.Env = append(os.Environ(), "CEO_OFFLINE_SNAPSHOT="+p.Source.Path, "CEO_OFFLINE_DATADIR="+filepath.Join(top, "data"),

@@ -96,6 +96,7 @@ func TestStageWhenTheLastDeletesWereCompactedAway(t *testing.T) {
 
 // TestStageAnyStore: whatever is in the store, the revision is beyond and every key is kept (I10, I15).
 func TestStageAnyStore(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		b := etcdtest.Backend{StorageVersion: "3.7.0", ConsistentIndex: 9, Term: 1}
 		rev, live := int64(1), map[string]bool{}
@@ -215,6 +216,7 @@ func TestStageChild(t *testing.T) {
 // TestKilledAtAnyTime kills a restore at moments spread over its whole run (I2): what is in etcd's place is nothing or
 // the finished member, and the next run finishes.
 func TestKilledAtAnyTime(t *testing.T) {
+	t.Parallel()
 	b := threeMembers()
 	b.Entries = etcdtest.Puts(2, 8000, 1000)
 	p := params(t, b)
