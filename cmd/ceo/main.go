@@ -65,7 +65,7 @@ Exit codes: 0 well, 1 error, 2 not healthy or changes pending, 3 partial (nodes 
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.AddCommand(
-		newStatusCommand(), newRecoverCommand(), newRestoreCommand(), newSnapshotCommand(), newVersionCommand(),
+		newStatusCommand(), newRecoverCommand(), newRestoreCommand(), newBackupCommand(), newSnapshotCommand(), newVersionCommand(),
 		newNodeCommand(), newAgentCommand(), newGuardCommand(), newInstallBinaryCommand(),
 	)
 	return root
