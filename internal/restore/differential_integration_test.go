@@ -25,7 +25,8 @@ import (
 
 // TestSameAsEtcdutl: of random stores, with and without a bump, what is made is what etcd's own tool makes: the same
 // keys and values in every bucket, the same WAL and snapshot file, byte by byte; and an etcd that runs on the one says
-// in all that can be asked what one says that runs on the other. CEO_RESTORE_SEED repeats a round.
+// in all that can be asked what one says that runs on the other. The files of a member of three are compared too.
+// CEO_RESTORE_SEED repeats a round.
 func TestSameAsEtcdutl(t *testing.T) {
 	// Its two last bits say whether there are users and an alarm.
 	base := rand.Uint64() &^ 3
@@ -47,25 +48,35 @@ func TestSameAsEtcdutl(t *testing.T) {
 			snap := w.download(ctx, t)
 			m.Kill(t)
 			for _, bump := range []uint64{0, 1000} {
-				t.Run(fmt.Sprint("bump ", bump), func(t *testing.T) { compare(t, m, snap, w.auth, bump) })
+				t.Run(fmt.Sprint("bump ", bump), func(t *testing.T) {
+					ours, theirs, r := both(t, m, snap, "", bump)
+					a, b := serve(t, m, ours, w.auth, r), serve(t, m, theirs, w.auth, r)
+					for what := range a {
+						if !reflect.DeepEqual(a[what], b[what]) {
+							t.Errorf("%s: ours %v\netcdutl's %v", what, a[what], b[what])
+						}
+					}
+					both(t, m, snap, m.Name+"="+m.PeerURL+",b=http://10.0.0.2:2380,c=http://10.0.0.3:2380", bump)
+				})
 			}
 		})
 	}
 }
 
-func compare(t *testing.T, m *etcdtest.Member, snap string, auth bool, bump uint64) {
+// both restores with ceo and with etcd's own code, and compares the files. initial names all members; empty: m alone.
+func both(t *testing.T, m *etcdtest.Member, snap, initial string, bump uint64) (ours, theirs string, r restore.Result) {
 	t.Helper()
 	dir := t.TempDir()
-	ours, theirs := filepath.Join(dir, "ours"), filepath.Join(dir, "theirs")
+	ours, theirs = filepath.Join(dir, "ours"), filepath.Join(dir, "theirs")
 	r, err := restore.Offline(t.Context(), restore.OfflineParams{
-		Source: restore.Source{Path: snap}, DataDir: ours, Name: m.Name, PeerURLs: []string{m.PeerURL}, Token: "t", BumpRevision: &bump,
+		Source: restore.Source{Path: snap}, DataDir: ours, Name: m.Name, PeerURLs: []string{m.PeerURL}, InitialCluster: initial, Token: "t", BumpRevision: &bump,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, _, err = library{}.Build(t.Context(), restore.Build{
 		Source: restore.Source{Path: snap}, Dir: theirs,
-		Membership: restore.Membership{Name: m.Name, PeerURLs: []string{m.PeerURL}, Token: "t"},
+		Membership: restore.Membership{Name: m.Name, PeerURLs: []string{m.PeerURL}, Initial: initial, Token: "t"},
 		Revise: func(info snapshot.Info) (int64, error) {
 			if bump == 0 {
 				return 0, nil
@@ -78,12 +89,7 @@ func compare(t *testing.T, m *etcdtest.Member, snap string, auth bool, bump uint
 	}
 	sameBuckets(t, datadir.BackendPath(ours), datadir.BackendPath(theirs))
 	sameFiles(t, ours, theirs)
-	a, b := serve(t, m, ours, auth, r), serve(t, m, theirs, auth, r)
-	for what := range a {
-		if !reflect.DeepEqual(a[what], b[what]) {
-			t.Errorf("%s: ours %v\netcdutl's %v", what, a[what], b[what])
-		}
-	}
+	return ours, theirs, r
 }
 
 // sameBuckets compares all that is in the two backends.

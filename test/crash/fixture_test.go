@@ -12,11 +12,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"clusteretcd.io/ceo/internal/backup"
 	"clusteretcd.io/ceo/internal/etcdtest"
 	"clusteretcd.io/ceo/internal/snapshot"
+	"clusteretcd.io/ceo/internal/store"
 )
 
 // fixture is a snapshot of a real etcd, and what that etcd served.
@@ -59,6 +62,27 @@ func source(t *testing.T) *fixture {
 	t.Logf("snapshot: %d bytes, revision %d, %d keys", fx.size, fx.revision, fx.keys)
 	theFixture.fixture = fx
 	return fx
+}
+
+// backedUp makes a backup of the fixture, and gives its URL.
+func backedUp(t *testing.T, fx *fixture) string {
+	t.Helper()
+	f, err := os.Open(fx.snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	c := backup.Config{Location: "file://" + t.TempDir()}
+	s, err := store.Open(t.Context(), store.Config{URL: c.Location})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	m, err := backup.Create(t.Context(), backup.CreateParams{Store: s, Config: c, Snapshot: f, SizeHint: fx.size, Now: time.Now, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Location + "/" + m.ID
 }
 
 // fill writes some MB of the shapes there are: several revisions of a key, deletes, a lease.

@@ -111,7 +111,7 @@ func TestRestoreWithoutInodes(t *testing.T) {
 func TestDiskFillsDuringARestore(t *testing.T) {
 	needRoot(t)
 	fx := source(t)
-	s, want, points := prepare(t, fx, false, false)
+	s, want, points := prepare(t, newSubject(t, fx, ""), false, false)
 	blank := format(t, "ext4")
 	var failed, done int
 	for _, p := range spread(points, 16) {

@@ -21,7 +21,7 @@ func TestPowerLoss(t *testing.T) {
 	}{{"ext4", false, false}, {"xfs", true, false}, {"ext4", true, true}} {
 		kind := row.kind
 		t.Run(fmt.Sprintf("%s, empty data dir %t, WAL directory %t", kind, row.empty, row.wal), func(t *testing.T) {
-			s, want, points := prepare(t, fx, row.empty, row.wal)
+			s, want, points := prepare(t, newSubject(t, fx, ""), row.empty, row.wal)
 			blank := format(t, kind)
 			chosen := choose(points, atLeast)
 			var c counts

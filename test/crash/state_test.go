@@ -40,6 +40,7 @@ type subject struct {
 	fx      *fixture
 	dataDir string
 	walDir  string // empty: in the data dir
+	backup  string // a backup's URL; empty: the snapshot file
 	member  *etcdtest.Member
 }
 
@@ -57,8 +58,13 @@ func (s subject) at(dataDir string) subject {
 
 // args of the restore. The token is given, so that each run makes the same.
 func (s subject) args() []string {
+	source := s.fx.snapshot
+	if s.backup != "" {
+		source = s.backup
+	}
 	args := []string{
-		"restore", s.fx.snapshot, "--data-dir", s.dataDir, "--name", s.member.Name,
+		// No configuration, whatever this machine has.
+		"restore", source, "--root", scratch, "--data-dir", s.dataDir, "--name", s.member.Name,
 		"--initial-advertise-peer-urls", s.member.PeerURL, "--initial-cluster-token", "crash",
 	}
 	if s.walDir != "" {

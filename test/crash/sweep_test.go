@@ -50,15 +50,22 @@ func TestKillSweep(t *testing.T) {
 		name    string
 		empty   bool // the data dir is there, and empty
 		wal     bool // --wal-dir
+		backup  bool // of a backup, streamed from its store
+		limit   int
 		atLeast int
 	}{
-		{"no data dir", false, false, atLeast},
-		{"an empty data dir", true, false, atLeast},
-		{"a WAL directory of its own", false, true, atLeast},
+		{"no data dir", false, false, false, 120, atLeast},
+		{"an empty data dir", true, false, false, 120, atLeast},
+		{"a WAL directory of its own", false, true, false, 120, atLeast},
+		{"a backup", false, false, true, atLeast, atLeast},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s, want, points := prepare(t, fx, row.empty, row.wal)
-			chosen := choose(points, 120)
+			s := newSubject(t, fx, "")
+			if row.backup {
+				s.backup = backedUp(t, fx)
+			}
+			s, want, points := prepare(t, s, row.empty, row.wal)
+			chosen := choose(points, row.limit)
 			if len(chosen) < row.atLeast {
 				t.Fatalf("%d points, want at least %d: %v", len(chosen), row.atLeast, points)
 			}
@@ -84,9 +91,9 @@ func TestKillSweep(t *testing.T) {
 }
 
 // prepare restores once without a kill: what it makes is what all others must make, and its points are those to kill at.
-func prepare(t *testing.T, fx *fixture, empty, wal bool) (s subject, want string, points []point) {
+func prepare(t *testing.T, s subject, empty, wal bool) (_ subject, want string, points []point) {
 	t.Helper()
-	s = place(t, newSubject(t, fx, ""), empty, wal)
+	s = place(t, s, empty, wal)
 	points = learn(t, s.args()...)
 	if o, err := s.look(t.Context(), ""); err != nil || o != whole {
 		t.Fatalf("after a whole run: %s, %v", o, err)
@@ -173,7 +180,7 @@ func (s subject) leavesNothing(t *testing.T, when string) {
 // TestKillAtAnyTime kills it by the clock, in the middle of whatever it does.
 func TestKillAtAnyTime(t *testing.T) {
 	fx := source(t)
-	s, want, _ := prepare(t, fx, false, false)
+	s, want, _ := prepare(t, newSubject(t, fx, ""), false, false)
 	begin := time.Now()
 	if e := runCeo(t, nil, s.at(filepath.Join(t.TempDir(), "data")).args()...); e.code != 0 {
 		t.Fatal(e)
