@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"filippo.io/age"
@@ -52,6 +53,9 @@ func (o BackupOptions) keeper() keep.Keeper {
 // catalogue and what closes it.
 func (o BackupOptions) catalogue() (catalogue, func(), error) {
 	if o.Target.local() {
+		if os.Getenv("GOMEMLIMIT") == "" {
+			debug.SetMemoryLimit(keep.Memory)
+		}
 		return o.keeper(), func() {}, nil
 	}
 	conn, a, err := o.Target.connect()

@@ -48,7 +48,11 @@ func (l Level) Check() error {
 	return err
 }
 
-// Writer compresses on several cores and keeps the order. At most workers+2 frames are in memory, twice each.
+// maxWorkers bounds the memory on a machine with many cores: three compress faster than etcd sends.
+const maxWorkers = 3
+
+// Writer compresses on several cores and keeps the order. workers+2 frames are in memory at most, and their compressed
+// forms.
 type Writer struct {
 	w       io.Writer
 	enc     *zstd.Encoder
@@ -56,7 +60,8 @@ type Writer struct {
 	queue   chan *job
 	pending sync.WaitGroup // of the goroutine that writes
 	slots   chan struct{}
-	pool    sync.Pool
+	plains  buffers
+	storeds buffers
 
 	mu     sync.Mutex
 	err    error
@@ -67,24 +72,54 @@ type Writer struct {
 	index     []entry
 }
 
+// buffers are a fixed number, made when first needed and used again: garbage of 4 MiB each would double the memory.
+type buffers struct {
+	free chan []byte
+	size int
+}
+
+func newBuffers(n, size int) buffers {
+	b := buffers{make(chan []byte, n), size}
+	for range n {
+		b.free <- nil
+	}
+	return b
+}
+
+// take waits for a free one.
+func (b buffers) take() []byte {
+	buf := <-b.free
+	if buf == nil {
+		buf = make([]byte, 0, b.size)
+	}
+	return buf[:0]
+}
+
+func (b buffers) give(buf []byte) { b.free <- buf }
+
 type job struct {
 	plain, stored []byte
+	spare         []byte // stored's, or what was not good for it
 	codec         byte
 	sum           uint32
 	done          chan struct{}
 }
 
-// NewWriter writes frames to w. workers 0 means one for each core.
+// NewWriter writes frames to w. workers 0 means one for each core, up to three.
 func NewWriter(w io.Writer, l Level, workers int) (*Writer, error) {
 	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = min(runtime.GOMAXPROCS(0), maxWorkers)
 	}
 	enc, err := l.encoder(workers)
 	if err != nil {
 		return nil, err
 	}
-	fw := &Writer{w: w, enc: enc, queue: make(chan *job, workers+1), slots: make(chan struct{}, workers)}
-	fw.pool.New = func() any { return make([]byte, 0, Size) }
+	fw := &Writer{
+		w: w, enc: enc, queue: make(chan *job, workers+1), slots: make(chan struct{}, workers), plains: newBuffers(workers+2, Size),
+		// What does not compress becomes a little longer. One for each frame that is under way: with fewer, later ones
+		// could hold them all while the one that is to be written next waits.
+		storeds: newBuffers(workers+2, Size+Size/64),
+	}
 	fw.pending.Go(fw.writeAll)
 	return fw, nil
 }
@@ -111,7 +146,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 			return n - len(p), err
 		}
 		if w.cur == nil {
-			w.cur = w.buffer()
+			w.cur = w.plains.take()
 		}
 		k := min(Size-len(w.cur), len(p))
 		w.cur = append(w.cur, p[:k]...)
@@ -123,11 +158,6 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (w *Writer) buffer() []byte {
-	b, _ := w.pool.Get().([]byte)
-	return b[:0]
-}
-
 func (w *Writer) submit() {
 	j := &job{plain: w.cur, done: make(chan struct{})}
 	w.cur = nil
@@ -136,8 +166,13 @@ func (w *Writer) submit() {
 		defer func() { <-w.slots; close(j.done) }()
 		j.stored, j.codec = j.plain, codecRaw
 		if w.enc != nil {
-			if out := w.enc.EncodeAll(j.plain, w.buffer()); len(out) < len(j.plain) {
-				j.stored, j.codec = out, codecZstd
+			j.spare = w.enc.EncodeAll(j.plain, w.storeds.take())
+			if len(j.spare) < len(j.plain) {
+				j.stored, j.codec = j.spare, codecZstd
+			} else {
+				// Nobody reads it: the next frame may have it at once.
+				w.storeds.give(j.spare)
+				j.spare = nil
 			}
 		}
 		j.sum = sumOf(j.plain, j.stored)
@@ -154,10 +189,10 @@ func (w *Writer) writeAll() {
 				w.fail(err)
 			}
 		}
-		if j.codec == codecZstd && cap(j.stored) <= Size {
-			w.pool.Put(j.stored[:0]) //nolint:staticcheck // the slice's header is small beside its 4 MiB
+		if j.spare != nil {
+			w.storeds.give(j.spare)
 		}
-		w.pool.Put(j.plain[:0]) //nolint:staticcheck // as above
+		w.plains.give(j.plain)
 	}
 }
 

@@ -31,6 +31,10 @@ type Keeper struct {
 	Local string
 }
 
+// Memory is the soft limit for a process that makes or reads a backup, in bytes: what it needs is less, and without a
+// limit the garbage of the stream doubles it.
+const Memory = 80 << 20
+
 // Progress is told what is being done, with bytes done of total; total is 0 where it is not known.
 type Progress func(phase string, done, total int64)
 

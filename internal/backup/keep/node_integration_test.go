@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -191,6 +192,7 @@ func (c child) run() error {
 	case "full disk":
 		return c.onAFullDisk(ctx, k)
 	}
+	debug.SetMemoryLimit(keep.Memory) // as the CLI does
 	_, err := k.Create(ctx, true, progress)
 	return err
 }

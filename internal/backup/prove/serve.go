@@ -62,6 +62,16 @@ func serve(ctx context.Context, p Params, data string, r *Result, want fileHash)
 		return err
 	}
 	defer e.end()
+	// No question waits for an etcd that is gone.
+	ctx, gone := context.WithCancel(ctx)
+	defer gone()
+	go func() {
+		select {
+		case <-e.done:
+			gone()
+		case <-ctx.Done():
+		}
+	}()
 	p.Progress("serving", 0, 0)
 	c, err := etcdclient.Dial([]string{client}, nil)
 	if err != nil {
@@ -76,15 +86,32 @@ func serve(ctx context.Context, p Params, data string, r *Result, want fileHash)
 			break
 		}
 		select {
-		case <-e.done:
-			return fmt.Errorf("%w: etcd ended: %w; its last words: %s", ErrNotProven, e.err, e.tail.String())
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w; its last words: %s", ErrNotProven, context.Cause(ctx), e.tail.String())
+			return e.why(ctx, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	r.ServeTime = time.Since(began)
-	return compare(ctx, c, client, p, r, want)
+	if err := compare(ctx, c, client, p, r, want); err != nil {
+		return e.why(ctx, err)
+	}
+	return nil
+}
+
+// why says what ended the questions: etcd's own end, the time that is up, or what was answered.
+func (e *process) why(ctx context.Context, err error) error {
+	select {
+	case <-e.done:
+		return fmt.Errorf("%w: etcd ended: %w; its last words: %s", ErrNotProven, e.err, e.tail.String())
+	default:
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		if errors.Is(cause, context.Canceled) {
+			return cause // somebody gave up, which proves nothing either way
+		}
+		return fmt.Errorf("%w: %w; its last words: %s", ErrNotProven, cause, e.tail.String())
+	}
+	return err
 }
 
 // compare asks for what the backup says it holds.
