@@ -24,7 +24,7 @@ func openAzure(ctx context.Context, at place, cfg Config) (Store, error) {
 		return nil, err
 	}
 	b := &bucket{at: at, blobs: blobs, secrets: secretsOf(cfg.Credentials), limit: cfg.StallLimit, status: azureStatus}
-	b.create = func(ctx context.Context, name string) Writer { return newBlobWriter(ctx, blobs, name) }
+	b.create = func(ctx context.Context, name string) Writer { return newPipeWriter(ctx, blobs, name) }
 	b.remove = blobs.Delete
 	return b, nil
 }

@@ -39,7 +39,7 @@ func openGoogle(ctx context.Context, at place, cfg Config) (Store, error) {
 		return nil, err
 	}
 	b := &bucket{at: at, blobs: blobs, secrets: secretsOf(cfg.Credentials), limit: cfg.StallLimit, status: googleStatus}
-	b.create = func(ctx context.Context, name string) Writer { return newBlobWriter(ctx, blobs, name) }
+	b.create = func(ctx context.Context, name string) Writer { return newPipeWriter(ctx, blobs, name) }
 	b.remove = blobs.Delete
 	return b, nil
 }

@@ -16,12 +16,12 @@ import (
 	"gocloud.dev/blob/s3blob"
 )
 
-func openS3(ctx context.Context, at place, cfg Config) (Store, error) {
+func s3Client(ctx context.Context, at place, cfg Config) (*s3.Client, error) {
 	sdk, err := s3Config(ctx, at, cfg.Credentials, cfg.StallLimit)
 	if err != nil {
 		return nil, err
 	}
-	client := s3.NewFromConfig(sdk, func(o *s3.Options) {
+	return s3.NewFromConfig(sdk, func(o *s3.Options) {
 		// AWS finds a bucket by its host name, others by the path.
 		o.UsePathStyle = at.endpoint != ""
 		if at.endpoint == "" {
@@ -30,8 +30,15 @@ func openS3(ctx context.Context, at place, cfg Config) (Store, error) {
 			o.BaseEndpoint = nil
 		}
 		o.DisableLogOutputChecksumValidationSkipped = true
-	})
-	blobs, err := s3blob.OpenBucket(ctx, client, at.bucket, &s3blob.Options{RequestChecksumCalculation: sdk.RequestChecksumCalculation})
+	}), nil
+}
+
+func openS3(ctx context.Context, at place, cfg Config) (Store, error) {
+	client, err := s3Client(ctx, at, cfg)
+	if err != nil {
+		return nil, err
+	}
+	blobs, err := s3blob.OpenBucket(ctx, client, at.bucket, &s3blob.Options{RequestChecksumCalculation: client.Options().RequestChecksumCalculation})
 	if err != nil {
 		return nil, err
 	}
