@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,16 +46,73 @@ func noneUnfinished(t *testing.T, s *s3test.Server, cfg store.Config) {
 	}
 }
 
+// With no more than what docs/stores.md says the key needs.
+var (
+	onBucket  = []string{"s3:ListBucket"}
+	onObjects = []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"}
+)
+
 func TestS3Conforms(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t, s3test.Options{})
+	user, err := server.AddUser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	storetest.Conformance(t, func(t *testing.T) store.Store {
 		cfg := server.Config(t)
 		// Before the store is closed.
 		t.Cleanup(func() { noneUnfinished(t, server, cfg) })
-		cfg.URL = strings.Replace(cfg.URL, "?", "/a/prefix?", 1)
+		if err := server.Grant(t.Context(), user, bucketOf(cfg), "a/prefix/", onBucket, onObjects); err != nil {
+			t.Fatal(err)
+		}
+		cfg.URL, cfg.Credentials = strings.Replace(cfg.URL, "?", "/a/prefix?", 1), user
 		return openConfig(t, cfg)
 	})
+}
+
+// Each of the permissions is needed, so that the list of them proves something; and the lack of one is no empty store.
+func TestS3MissingPermissions(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t, s3test.Options{})
+	cfg := server.Config(t)
+	root := openConfig(t, cfg)
+	user, err := server.AddUser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Credentials = user
+	s := openConfig(t, cfg)
+	for lacking, do := range map[string]func() error{
+		"s3:ListBucket":   func() error { _, err := storetest.Keys(t.Context(), s, ""); return err },
+		"s3:GetObject":    func() error { _, err := storetest.Get(t.Context(), s, "a"); return err },
+		"s3:PutObject":    func() error { return storetest.Put(t.Context(), s, "b", nil) },
+		"s3:DeleteObject": func() error { return s.Delete(t.Context(), "a") },
+		"s3:AbortMultipartUpload": func() error {
+			w, err := s.Create(t.Context(), "c")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(make([]byte, 17<<20)); err != nil {
+				t.Fatal(err)
+			}
+			return w.Abort()
+		},
+	} {
+		if err := storetest.Put(t.Context(), root, "a", []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+		without := func(all []string) []string {
+			return slices.DeleteFunc(slices.Clone(all), func(a string) bool { return a == lacking })
+		}
+		// A statement has an action at least.
+		if err := server.Grant(t.Context(), user, bucketOf(cfg), "", append(without(onBucket), "s3:GetBucketLocation"), without(onObjects)); err != nil {
+			t.Fatal(err)
+		}
+		if err := do(); !errors.Is(err, store.ErrDenied) || !strings.Contains(err.Error(), "may list, read, write and delete") {
+			t.Errorf("without %s: %v", lacking, err)
+		}
+	}
 }
 
 // A private CA, given in the credentials, and no other.

@@ -56,8 +56,8 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{Credentials: store.Credentials{AccessKeyID: "root-" + rand.Text(), SecretAccessKey: rand.Text() + rand.Text()}}
 	s.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	objects, meta := filepath.Join(o.Dir, "objects"), filepath.Join(o.Dir, "meta")
-	for _, dir := range []string{objects, meta} {
+	objects, meta, users := filepath.Join(o.Dir, "objects"), filepath.Join(o.Dir, "meta"), filepath.Join(o.Dir, "users")
+	for _, dir := range []string{objects, meta, users} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("s3test: %w", err)
 		}
@@ -85,7 +85,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 			return nil, err
 		}
 		s.Endpoint = scheme + "://" + addr
-		args := append([]string{"--port=" + addr, "--health=" + health, "--quiet"}, flags...)
+		args := append([]string{"--port=" + addr, "--health=" + health, "--iam-dir=" + users, "--quiet"}, flags...)
 		// The notes in files: not every file system of a temporary folder has attributes.
 		args = append(args, "posix", "--sidecar="+meta, objects)
 		if err := s.start(binary, args); err != nil {
