@@ -94,7 +94,7 @@ func CreateBackup(ctx context.Context, s Streams, o BackupOptions) error {
 		}
 		e := backup.Entry{ID: m.Manifest.ID, Manifest: m.Manifest}
 		return s.show(o.Format, m, func() string {
-			return ui.Backup(e, m.Store, "stored, read back and verified", time.Now(), style(s.Out))
+			return ui.Backup(e, m.Store, ui.Made(m.Manifest), time.Now(), style(s.Out))
 		})
 	})
 }

@@ -51,6 +51,9 @@ func BackupList(l keep.Listing, s Style) string {
 func listSummary(l keep.Listing, s Style) string {
 	good := l.Good()
 	if len(good) == 0 {
+		if len(l.Entries) > 0 {
+			return s.bad(fmt.Sprintf("✗ none of %d %s can be used", len(l.Entries), plural(len(l.Entries), "backup", "backups")))
+		}
 		return s.bad("✗ no backup")
 	}
 	out := fmt.Sprintf("%d %s, newest %s old", len(good), plural(len(good), "backup", "backups"), age(l.At.Sub(good[0].Manifest.StartedAt)))
@@ -66,7 +69,7 @@ func listSummary(l keep.Listing, s Style) string {
 func BackupsOf(l keep.Listing) *BackupView {
 	v := &BackupView{Store: l.Store}
 	good := l.Good()
-	v.Count = len(good)
+	v.Count, v.Unusable = len(good), len(l.Entries)-len(good)
 	if len(good) > 0 {
 		v.Newest, v.Revision = good[0].Manifest.StartedAt, good[0].Manifest.Database.Revision
 	}
@@ -83,14 +86,25 @@ func backupLines(v View, s Style) []string {
 		return nil
 	case b.Error != "":
 		return []string{s.warn("⚠") + " cannot be listed: " + b.Error}
+	case b.Count == 0 && b.Unusable > 0:
+		return []string{fmt.Sprintf("%s none of %d in %s can be used: ceo backup list", s.bad("✗"), b.Unusable, b.Store)}
 	case b.Count == 0:
 		return []string{fmt.Sprintf("%s none in %s: ceo backup create", s.warn("⚠"), b.Store)}
 	}
+	lines := []string{backupLine(v, s)}
+	if b.Unusable > 0 {
+		lines = append(lines, fmt.Sprintf("%s %d more cannot be used: ceo backup list", s.warn("⚠"), b.Unusable))
+	}
+	return lines
+}
+
+func backupLine(v View, s Style) string {
+	b := v.Backups
 	out := fmt.Sprintf("%s %s ago  rev %s  %s", s.good("✔"), age(v.At.Sub(b.Newest)), grouped(b.Revision), b.Store)
 	if b.Proven.IsZero() {
-		return []string{out + "  " + s.warn("none proven")}
+		return out + "  " + s.warn("none proven")
 	}
-	return []string{out + fmt.Sprintf("  proven %s ago", age(v.At.Sub(b.Proven)))}
+	return out + fmt.Sprintf("  proven %s ago", age(v.At.Sub(b.Proven)))
 }
 
 // Backup is one backup with all that is known of it; done says what was just done with it.
@@ -131,6 +145,9 @@ func Backup(e backup.Entry, store, done string, now time.Time, s Style) string {
 	} else {
 		line("Encrypted", "no")
 	}
+	if m.ReadBack == backup.StoredBytes {
+		line("Read back", "%s its stored bytes alone: the node that made it has no key to open it with", s.warn("⚠"))
+	}
 	if len(m.Cluster.EncryptionKeys) > 0 {
 		line("Needs", "the encryption keys %s", strings.Join(m.Cluster.EncryptionKeys, ", "))
 	}
@@ -141,6 +158,14 @@ func Backup(e backup.Entry, store, done string, now time.Time, s Style) string {
 		line("Proven", "no; `ceo backup prove %s`", m.ID)
 	}
 	return b.String()
+}
+
+// Made says how sure one can be of a backup that was just made.
+func Made(m backup.Manifest) string {
+	if m.ReadBack == backup.StoredBytes {
+		return "verified, stored, and its stored bytes read back"
+	}
+	return "stored, read back and verified"
 }
 
 // Pruned says what stays and what goes, with the reasons.

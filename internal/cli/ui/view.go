@@ -139,6 +139,8 @@ type RecoveryView struct {
 type BackupView struct {
 	Store string `json:"store,omitempty"`
 	Count int    `json:"count"`
+	// Unusable are those with a problem: damaged, or not readable now.
+	Unusable int `json:"unusable,omitempty"`
 	// Newest good one, and when the newest proven one was proven.
 	Newest   time.Time `json:"newest,omitzero"`
 	Revision int64     `json:"revision,omitempty"`
