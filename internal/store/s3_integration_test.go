@@ -334,7 +334,7 @@ func TestS3BrokenWrites(t *testing.T) {
 	begin := func(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Query().Has("uploads") }
 	part, complete, put := s3test.Method(http.MethodPut, "partNumber"), s3test.Method(http.MethodPost, "uploadId"), s3test.Method(http.MethodPut)
 	second := func(r *http.Request) bool { return part(r) && r.URL.Query().Get("partNumber") == "2" }
-	const large, small = 40 << 20, 1000
+	const large, small = 20 << 20, 1000
 	for _, row := range []struct {
 		name    string
 		size    int
@@ -343,7 +343,7 @@ func TestS3BrokenWrites(t *testing.T) {
 	}{
 		{"begun and refused", large, s3test.Refuse(http.StatusForbidden, "AccessDenied").For(begin), store.ErrDenied},
 		{"begun, the answer never came", large, s3test.Silence().For(begin), store.ErrStalled},
-		{"a part cut off", large, s3test.CutRequest(5 << 20).For(second), nil},
+		{"a part cut off", large, s3test.CutRequest(2 << 20).For(second), nil},
 		{"a part's bytes taken no more", large, s3test.StallRequest(1 << 20).For(second), store.ErrStalled},
 		{"a part never answered", large, s3test.Silence().For(second), store.ErrStalled},
 		{"a part refused", large, s3test.Refuse(http.StatusForbidden, "QuotaExceeded").For(second), store.ErrFull},

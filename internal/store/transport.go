@@ -47,7 +47,21 @@ func clientOf(roots *x509.CertPool, limit time.Duration) *http.Client {
 		// The bytes are what was stored; a transparent decompression would change their number.
 		DisableCompression: true,
 	}
-	return &http.Client{Transport: &watched{base: base, limit: limit}}
+	return &http.Client{Transport: &watched{base: base, limit: limit}, CheckRedirect: followable}
+}
+
+// followable: what would become another method comes back as the answer that it is. A backup holds the CA's keys, so
+// nothing leads from an encrypted store to one that is not.
+func followable(req *http.Request, via []*http.Request) error {
+	switch {
+	case req.Response.StatusCode != http.StatusTemporaryRedirect && req.Response.StatusCode != http.StatusPermanentRedirect:
+		return http.ErrUseLastResponse
+	case via[0].URL.Scheme == "https" && req.URL.Scheme != "https":
+		return fmt.Errorf("the store sends requests on to %s://%s, which is not encrypted", req.URL.Scheme, req.URL.Host)
+	case len(via) >= 5:
+		return errors.New("the store sends requests on in a circle")
+	}
+	return nil
 }
 
 // stallError is ErrStalled with the limit. Its methods tell the providers' libraries not to try again: each try would

@@ -29,12 +29,12 @@ func createUnfinished(target string) (*os.File, error) {
 			return nil, err
 		}
 		if err := flock(file, unix.LOCK_EX); err != nil {
-			_ = os.Remove(path)
+			_ = os.Remove(path) //nolint:gosec // see above
 			_ = file.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		// Between creating and locking, a sweep may have taken it for a dead writer's.
-		if here, err := os.Stat(path); err == nil {
+		if here, err := os.Stat(path); err == nil { //nolint:gosec // see above
 			if mine, err := file.Stat(); err == nil && os.SameFile(here, mine) {
 				return file, nil
 			}
@@ -82,7 +82,7 @@ func removeIfDead(path string) {
 
 // removeDeadBelow does it for every folder below root.
 func removeDeadBelow(root string) {
-	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error { //nolint:gosec // the store's own root
 		switch {
 		case err != nil && d != nil && d.IsDir():
 			return fs.SkipDir

@@ -36,7 +36,7 @@ func Binary() (string, error) {
 		}
 		path = filepath.Join(cache, "tools", "versitygw-"+Version)
 	}
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil { //nolint:gosec // a path that the one who runs the tests names
 		return "", fmt.Errorf("s3test: no S3 server at %s: run `make deps-s3`, or set CEO_VERSITYGW to the path of versitygw", path)
 	}
 	return path, nil

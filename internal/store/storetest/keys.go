@@ -94,7 +94,7 @@ func pages(t *testing.T, s store.Store) {
 		wg   sync.WaitGroup
 	)
 	limit := make(chan struct{}, 8)
-	for i := range 1200 {
+	for i := range 1020 {
 		key := fmt.Sprintf("p/%04d/manifest.json", i)
 		want = append(want, key)
 		wg.Go(func() {
