@@ -116,7 +116,7 @@ func (r *blocks) load(i int64) ([]byte, error) {
 	defer func() { _ = body.Close() }()
 	if _, err := io.ReadFull(body, b); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = fmt.Errorf("%w: %s/%s ends within bytes %d to %d: %w", store.ErrLength, r.s.URL(), r.key, at, at+int64(len(b)), io.ErrUnexpectedEOF)
+			err = fmt.Errorf("%w: %s ends within bytes %d to %d: %w", store.ErrLength, URL(r.s.URL(), r.key), at, at+int64(len(b)), io.ErrUnexpectedEOF)
 		}
 		return nil, err
 	}

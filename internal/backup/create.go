@@ -70,7 +70,11 @@ func Create(ctx context.Context, p CreateParams) (_ Manifest, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(ended(ctx, err), clean(ctx, p.Store, id))
+			err = ended(ctx, err)
+			// Before the database is there, nothing is: objects show once they are whole.
+			if left := clean(ctx, p.Store, id); left != nil && m.Database.Object != "" {
+				err = fmt.Errorf("%w; %w", err, left)
+			}
 		}
 	}()
 	if err := p.storeDatabase(ctx, &m, recipients); err != nil {

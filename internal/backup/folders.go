@@ -11,6 +11,16 @@ import (
 	"clusteretcd.io/ceo/internal/store"
 )
 
+// URL is the place of what lies under a key of a store, whose own URL may end with parameters.
+func URL(store, key string) string {
+	place, parameters, ok := strings.Cut(store, "?")
+	place = strings.TrimSuffix(place, "/") + "/" + key
+	if ok {
+		place += "?" + parameters
+	}
+	return place
+}
+
 // folder is what lies under a backup's name: by the name below it.
 type folder map[string]store.Object
 

@@ -165,7 +165,7 @@ func putSmall(ctx context.Context, s store.Store, key string, b []byte) (err err
 	}
 	got, err := getSmall(ctx, s, key)
 	if err == nil && !bytes.Equal(got, b) {
-		err = fmt.Errorf("%w: %s/%s is not what was written", ErrDamaged, s.URL(), key)
+		err = fmt.Errorf("%w: %s is not what was written", ErrDamaged, URL(s.URL(), key))
 	}
 	return err
 }

@@ -116,9 +116,9 @@ func damaged(s store.Store, key string, err, reading error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrNewer):
 		return err
 	case errors.Is(err, frame.ErrNewer):
-		return fmt.Errorf("%w: %s/%s: %w", ErrNewer, s.URL(), key, err)
+		return fmt.Errorf("%w: %s: %w", ErrNewer, URL(s.URL(), key), err)
 	}
-	return fmt.Errorf("%w: %s/%s: %w", ErrDamaged, s.URL(), key, err)
+	return fmt.Errorf("%w: %s: %w", ErrDamaged, URL(s.URL(), key), err)
 }
 
 // ended says why the work was ended, if it was: then what failed is of no interest, and is no damage.
@@ -132,13 +132,13 @@ func ended(ctx context.Context, err error) error {
 // unread is an error of the store; an object that is not there is a part that the backup lacks.
 func unread(s store.Store, key string, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("%w: %s/%s is missing: %w", ErrDamaged, s.URL(), key, err)
+		return fmt.Errorf("%w: %s is missing: %w", ErrDamaged, URL(s.URL(), key), err)
 	}
 	return fmt.Errorf("the store %s failed, which says nothing of the backup: %w", s.URL(), err)
 }
 
 func otherLength(s store.Store, key string, is, want int64) error {
-	return fmt.Errorf("%w: %s/%s has %d bytes, the manifest describes %d", ErrDamaged, s.URL(), key, is, want)
+	return fmt.Errorf("%w: %s has %d bytes, the manifest describes %d", ErrDamaged, URL(s.URL(), key), is, want)
 }
 
 // source remembers why reading failed: what decrypts and decodes above it may hide that.
@@ -206,7 +206,7 @@ func readBack(ctx context.Context, s store.Store, m Manifest, ids Identities, pr
 	if decrypt {
 		info, err := c.Finish()
 		if err != nil {
-			return fmt.Errorf("%w: %s/%s/%s: %w", ErrDamaged, s.URL(), m.ID, d.Object, err)
+			return fmt.Errorf("%w: %s: %w", ErrDamaged, URL(s.URL(), m.ID+"/"+d.Object), err)
 		}
 		if info.SHA256 != d.SHA256 || info.Size != d.Size || info.Revision != d.Revision || info.TotalKeys != d.TotalKeys || info.LiveKeys != d.LiveKeys {
 			return fmt.Errorf("%w: the database is not the one that the manifest describes (sha256 %.12s, revision %d; it says %.12s, %d)",
@@ -270,7 +270,7 @@ func readObject(ctx context.Context, s store.Store, m Manifest, ids Identities, 
 		return otherLength(s, key, raw.n, o.size)
 	}
 	if sum := hex.EncodeToString(raw.h.Sum(nil)); sum != o.sum {
-		return fmt.Errorf("%w: %s/%s: its SHA-256 is %.12s…, the manifest describes %.12s…", ErrDamaged, s.URL(), key, sum, o.sum)
+		return fmt.Errorf("%w: %s: its SHA-256 is %.12s…, the manifest describes %.12s…", ErrDamaged, URL(s.URL(), key), sum, o.sum)
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ type Parallel struct {
 	cancel context.CancelFunc
 	queue  chan *fetched
 	wg     sync.WaitGroup
-	cur    *fetched
 	left   []byte
 	err    error
 	plain  uint64

@@ -130,7 +130,7 @@ func (k Keeper) Create(ctx context.Context, resources bool, progress Progress) (
 	}
 	missing := set.Missing
 	if !resources {
-		set = nil
+		set, missing = nil, nil
 	}
 	m, err := backup.Create(ctx, backup.CreateParams{
 		Store: o.Store, Config: o.config, Snapshot: src, SizeHint: src.member.DBSize, Cluster: cluster, Resources: set,

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"clusteretcd.io/ceo/internal/datadir"
 	"clusteretcd.io/ceo/internal/store"
@@ -19,9 +20,12 @@ const spare = 64 << 20
 // requireSpace looks before a byte is written whether a store in a folder has room (P27): a disk that a backup fills is
 // often the one that etcd writes to. How far a database compresses is not known before, so all of it is asked for.
 func requireSpace(s store.Store, database int64) error {
-	u, err := url.Parse(s.URL())
-	if err != nil || u.Scheme != "file" {
+	if !strings.HasPrefix(s.URL(), "file:") {
 		return nil // an object store has no free space that could be asked for
+	}
+	u, err := url.Parse(s.URL())
+	if err != nil {
+		return fmt.Errorf("the backup folder: %w", err)
 	}
 	dir := u.Path
 	for {

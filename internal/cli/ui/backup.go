@@ -124,9 +124,13 @@ func Backup(e backup.Entry, store, done string, now time.Time, s Style) string {
 	} else {
 		line("Backup", "%s (%s ago)", m.ID, age(now.Sub(m.StartedAt)))
 	}
-	line("Where", "%s/%s", strings.TrimSuffix(store, "/"), m.ID)
+	line("Where", "%s", backup.URL(store, m.ID))
 	line("Cluster", "%s, id %s, taken of %s (etcd %s)", dash(m.Cluster.Name), m.Cluster.ClusterID, dash(m.Cluster.Member), dash(m.Cluster.EtcdVersion))
-	line("Revision", "%s (compacted at %s)", grouped(m.Database.Revision), grouped(m.Database.CompactRevision))
+	compacted := "never compacted"
+	if m.Database.CompactRevision > 0 {
+		compacted = "compacted at " + grouped(m.Database.CompactRevision)
+	}
+	line("Revision", "%s (%s)", grouped(m.Database.Revision), compacted)
 	keys := grouped(m.Database.LiveKeys) + " keys"
 	if m.Database.LiveKeys < 0 {
 		keys = "keys not counted"
@@ -134,11 +138,10 @@ func Backup(e backup.Entry, store, done string, now time.Time, s Style) string {
 	line("Content", "%s, %s entries, %s leases", keys, grouped(m.Database.TotalKeys), grouped(m.Database.Leases))
 	line("Size", "%s, stored as %s", Bytes(positive(m.Database.Size)), Bytes(positive(m.StoredSize())))
 	line("SHA-256", "%s", m.Database.SHA256)
-	switch r := m.Resources; {
-	case r == nil:
+	if m.Resources == nil {
 		line("Resources", "%s none: the database alone", s.warn("⚠"))
-	default:
-		line("Resources", "%d files of the control plane (manifests, PKI, configuration)", len(r.Files))
+	} else {
+		line("Resources", "%d files of the control plane (manifests, PKI, configuration)", len(m.Resources.Files))
 	}
 	if len(m.Recipients) > 0 {
 		line("Encrypted", "to %s", strings.Join(m.Recipients, ", "))
