@@ -149,10 +149,10 @@ func TestDamage(t *testing.T) {
 		{"no files", false, "resources.tar.zst", nil, "resources.tar.zst is missing"},
 		{"files cut short", false, "resources.tar.zst", func(b []byte) []byte { return b[:len(b)/2] }, "were written"},
 		{"other files", false, "resources.tar.zst", func(b []byte) []byte { return make([]byte, len(b)) }, "resources.tar.zst"},
-		{"the encryption's header", true, "database.zst.age", func(b []byte) []byte { return flipped(b, 60) }, "header of its encryption"},
+		{"the encryption's header", true, "database.zst.age", func(b []byte) []byte { return letter(b, 60) }, "header of its encryption"},
 		{"the encryption's first line", true, "database.zst.age", func(b []byte) []byte { return flipped(b, 3) }, "the backup is damaged"},
 		{"encrypted content", true, "database.zst.age", func(b []byte) []byte { return flipped(b, len(b)-20) }, "the backup is damaged"},
-		{"encrypted files", true, "resources.tar.zst.age", func(b []byte) []byte { return flipped(b, 60) }, "header of its encryption"},
+		{"encrypted files", true, "resources.tar.zst.age", func(b []byte) []byte { return letter(b, 60) }, "header of its encryption"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := newPlace(t, row.encrypted)
@@ -175,6 +175,17 @@ func TestDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// letter changes one within a base64 text, which stays one.
+func letter(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	if b[at] == 'A' {
+		b[at] = 'B'
+	} else {
+		b[at] = 'A'
+	}
+	return b
 }
 
 // remade is a manifest that was changed by somebody who made its digest anew.

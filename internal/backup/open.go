@@ -94,7 +94,10 @@ func (i Identities) check(m Manifest) error {
 	if len(m.Recipients) == 0 || i.open(m.Recipients) {
 		return nil
 	}
-	return i.wrong(m, fmt.Errorf("%d keys there, and none of them is a recipient's", len(i.keys)))
+	if len(i.keys) == 0 {
+		return i.wrong(m, errors.New("no key there"))
+	}
+	return i.wrong(m, errors.New("none of the keys there is a recipient's"))
 }
 
 // header says what it means that age finds no key: that a key here is one of the manifest's recipients was seen before,

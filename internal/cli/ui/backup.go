@@ -184,6 +184,10 @@ func Pruned(d backup.Decision, removed bool, s Style) string {
 	for _, r := range d.Remove {
 		fmt.Fprintf(&b, "%s %s  %s: %s\n", s.warn("✗"), r.ID, word, r.Reason)
 	}
+	if len(d.Remove) == 0 {
+		fmt.Fprintf(&b, "%d kept, nothing to remove\n", len(d.Keep))
+		return b.String()
+	}
 	fmt.Fprintf(&b, "%d kept, %d %s\n", len(d.Keep), len(d.Remove), word)
 	if len(d.Remove) > 0 && !removed {
 		b.WriteString(labelled("Next:", 6, []string{"ceo backup prune --yes"}))

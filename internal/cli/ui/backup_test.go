@@ -92,6 +92,7 @@ func TestPruned(t *testing.T) {
 	golden(t, "backup-prune", Pruned(d, false, Style{}))
 	golden(t, "backup-prune.json", asJSON(t, keep.Pruned{Decision: d, Store: s3}))
 	golden(t, "backup-pruned", Pruned(d, true, Style{}))
+	golden(t, "backup-prune-nothing", Pruned(backup.Decision{Keep: d.Keep[:1]}, false, Style{}))
 }
 
 func TestBackupsInStatus(t *testing.T) {
