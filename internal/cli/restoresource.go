@@ -144,9 +144,9 @@ func (o RestoreOptions) source(ctx context.Context, s Streams, own bool) (opened
 // fits compares this node with the backup. Where the data goes may be another node, so that it is said and not refused;
 // but not what this node's own control plane could not work with (P7, I25).
 func (o RestoreOptions) fits(m backup.Manifest, own bool) (warnings []string, err error) {
-	_, here, err := backup.GatherResources(o.Paths, nil)
-	if err != nil {
-		return []string{"this node's keys were not compared with the backup's: " + err.Error()}, nil
+	here, unread := o.here()
+	if unread != "" {
+		return []string{"this node's keys were not compared with the backup's: " + unread}, nil
 	}
 	if here.EtcdCA == "" && here.KubernetesCA == "" { // no control plane here
 		if keys := m.Cluster.EncryptionKeys; len(keys) > 0 {
@@ -165,6 +165,15 @@ func (o RestoreOptions) fits(m backup.Manifest, own bool) (warnings []string, er
 		warnings = append(warnings, d.Text)
 	}
 	return warnings, nil
+}
+
+// here is what this node has of keys and CAs; unread says why that is not known.
+func (o RestoreOptions) here() (here backup.Cluster, unread string) {
+	_, here, err := backup.GatherResources(o.Paths, nil)
+	if err != nil {
+		unread = err.Error()
+	}
+	return here, unread
 }
 
 // own gives this node's configuration if the data dir is its own.

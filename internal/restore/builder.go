@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -77,7 +78,7 @@ func (Native) Build(ctx context.Context, b Build) (info snapshot.Info, e Elapsed
 	}
 	if err != nil {
 		if l.flush != nil {
-			<-l.flush
+			err = errors.Join(err, <-l.flush)
 		}
 		return l.info, e, err
 	}

@@ -40,7 +40,8 @@ func claimDir(dir string) (p *place, err error) {
 		p.lock, err = newBlocker(datadir.MemberDir(dir), false)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare %s: %w", dir, err), p.removeParents())
+		p.removeParents()
+		return nil, fmt.Errorf("prepare %s: %w", dir, err)
 	}
 	durable.Point("restore: data dir is ours")
 	if err := p.clear(); err != nil {
@@ -168,16 +169,22 @@ func (p *place) undo() error {
 	if err := durable.RenameNew(p.dir, part); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(part), p.removeParents())
+	if err := os.RemoveAll(part); err != nil {
+		return err
+	}
+	p.removeParents()
+	return nil
 }
 
-func (p *place) removeParents() error {
-	for _, dir := range p.parents {
-		if err := os.Remove(dir); err != nil {
-			break // not empty: somebody else's by now
+func (p *place) removeParents() { removeEmpty(p.parents) }
+
+// removeEmpty removes directories, the deepest first, up to one that is not empty: somebody else's by now.
+func removeEmpty(dirs []string) {
+	for _, dir := range dirs {
+		if os.Remove(dir) != nil {
+			return
 		}
 	}
-	return nil
 }
 
 func (p *place) unlock() {

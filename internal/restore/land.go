@@ -169,7 +169,7 @@ func (w *writeback) finish(flush bool) <-chan error {
 	}
 	close(w.steps)
 	if !flush {
-		<-w.done
+		<-w.done //nolint:errcheck // what ended it is the news
 	}
 	return w.done
 }

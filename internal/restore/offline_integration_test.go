@@ -4,6 +4,7 @@ package restore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,7 +65,9 @@ func TestEtcdRefusesAnUnfinishedRestore(t *testing.T) {
 		refuses(t, m, p.DataDir, newCluster, "--wal-dir="+filepath.Join(t.TempDir(), "wal"))
 	})
 	cancel()
-	<-ended
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
 	t.Run("second blocker", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "data")
 		if err := os.MkdirAll(filepath.Join(dir, ".touch"), 0o700); err != nil {

@@ -215,11 +215,7 @@ func (w *walPlace) undo() error {
 	if err := removeAll(w.dir, w.placed); err != nil {
 		return err
 	}
-	for _, dir := range w.made {
-		if err := os.Remove(dir); err != nil {
-			break // somebody else's by now
-		}
-	}
+	removeEmpty(w.made)
 	return nil
 }
 

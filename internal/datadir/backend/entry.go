@@ -13,14 +13,14 @@ type Entry struct {
 	hasValue             bool
 }
 
-// KeyValue's tags (etcd api/v3/mvccpb/kv.proto): field number and wire type in one byte.
+// KeyValue's tags (etcd api/v3/mvccpb/kv.proto): field number and wire type (0: varint, 2: bytes) in one byte.
 const (
 	tagKey     = 1<<3 | 2
-	tagCreate  = 2<<3 | 0
-	tagMod     = 3<<3 | 0
-	tagVersion = 4<<3 | 0
+	tagCreate  = 2 << 3
+	tagMod     = 3 << 3
+	tagVersion = 4 << 3
 	tagValue   = 5<<3 | 2
-	tagLease   = 6<<3 | 0
+	tagLease   = 6 << 3
 )
 
 // ParseEntry takes an mvccpb.KeyValue apart without copying it. All fields are walked, so a message that does not parse

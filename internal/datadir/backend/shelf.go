@@ -3,7 +3,7 @@ package backend
 import (
 	"fmt"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/zstd" //nolint:depguard // in memory alone: nothing is stored in this form
 )
 
 // shelf keeps pages whole that may list buckets or hold what etcd says of itself. Each commit leaves an old copy of

@@ -69,8 +69,9 @@ func (s *Stream) branch(r *record, b []byte) {
 		r.bad(emptyBranch)
 		return
 	}
-	kind, p, end := kindRevBranch, fine, 0
-	if end, p = s.revBranch(b, int(r.count)); p == notRevision {
+	kind := kindRevBranch
+	end, p := s.revBranch(b, int(r.count))
+	if p == notRevision {
 		kind = kindBranch
 		end, p = s.keyBranch(b, int(r.count))
 	}

@@ -70,8 +70,11 @@ func (s *Stream) resolve() (Content, error) {
 	for i := 1; i < len(r.index); i++ {
 		r.rank[i] = r.rank[i-1] + uint32(bits.OnesCount64(r.index[i-1])) //nolint:gosec // at most 64
 	}
-	r.use(0, 0)
-	r.use(1, 0)
+	for header := range uint64(2) {
+		if err := r.use(header, 0); err != nil {
+			return Content{}, err
+		}
+	}
 	if err := r.checkFreelist(); err != nil {
 		return Content{}, err
 	}
