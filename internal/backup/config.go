@@ -153,10 +153,13 @@ func (c Config) Identities() (Identities, error) {
 	return Identities{keys, c.IdentityFile}, nil
 }
 
+// ErrExposed: keys would lie, readable, where others can reach them.
+var ErrExposed = errors.New("not stored unencrypted")
+
 // MayStore refuses what would put the cluster's keys, readable, where others can reach them.
 func MayStore(s store.Store, c Config, resources bool) error {
 	if !resources || s.Local() || len(c.Recipients) > 0 {
 		return nil
 	}
-	return fmt.Errorf("%s is not on this node, and the backup would hold the CA's keys for anybody to read there: make a key with `ceo backup key /var/lib/ceo/backup.key` and name its public half under recipients in backup.yaml, or leave the static files out (resources: false, or --no-resources)", s.URL())
+	return fmt.Errorf("%w: %s is not on this node, and the backup would hold the CA's keys for anybody to read there: make a key with `ceo backup key /var/lib/ceo/backup.key` and name its public half under recipients in backup.yaml, or leave the static files out (resources: false, or --no-resources)", ErrExposed, s.URL())
 }

@@ -79,7 +79,10 @@ func (o BackupOptions) with(f func(catalogue) error) error {
 func CreateBackup(ctx context.Context, s Streams, o BackupOptions) error {
 	return o.with(func(c catalogue) error {
 		m, err := c.Create(ctx, !o.NoResources, s.phases())
-		if err != nil {
+		switch {
+		case errors.Is(err, backup.ErrExposed):
+			return exitf(ExitRefused, "%w; no backup was made", err)
+		case err != nil:
 			return fmt.Errorf("%w; no backup was made", err)
 		}
 		s.say("taken of %s: %s", m.From, m.Why)
