@@ -4,14 +4,26 @@ package store_test
 
 import (
 	"errors"
+	"flag"
 	"io"
 	"os"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 
 	"clusteretcd.io/ceo/internal/store"
 	"clusteretcd.io/ceo/internal/store/storetest"
 )
+
+// TestMain lets more tests run at once than there are cores: most wait for a limit or for another try.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(max(6, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 func writeFile(t *testing.T, path, text string) {
 	t.Helper()
