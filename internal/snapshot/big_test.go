@@ -206,6 +206,24 @@ func TestBigStreamIsValid(t *testing.T) {
 	if err != nil || info.TotalKeys != 6000 || info.LiveKeys != 6000 || info.Revision != 6001 || len(info.Members) != 1 {
 		t.Fatalf("%+v, %v", info, err)
 	}
+	// However it is cut: blocks that are lent and those that are put together.
+	for _, pieces := range [][]int{{1 << 20}, {3<<20 + 5}, {4096, 1 << 20, 2 << 20, 1<<20 - 4096}, {999_999}, {b.Len()}} {
+		c := snapshot.NewChecker(snapshot.CheckOptions{})
+		for rest, i := b.Bytes(), 0; len(rest) > 0; i++ {
+			n := min(pieces[i%len(pieces)], len(rest))
+			lent := bytes.Clone(rest[:n])
+			if _, err := c.Write(lent); err != nil {
+				t.Fatal(err)
+			}
+			clear(lent) // it is the caller's again
+			rest = rest[n:]
+		}
+		again, err := c.Finish()
+		if again.Path = info.Path; err != nil || fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", info) {
+			t.Errorf("in pieces of %v: %+v, %v", pieces, again, err)
+		}
+		c.Close()
+	}
 	if old, err := oldWalk(b.Bytes()); err != nil || old.TotalKeys != 6000 {
 		t.Fatalf("%+v, %v", old, err)
 	}

@@ -37,22 +37,34 @@ type Checker struct {
 	closed bool
 
 	sum    hash.Hash // of all that was handed to the hasher; its goroutine's until that ended
-	toHash chan []byte
+	toHash chan toHash
+	made   int // blocks, of which hashAhead+2 are enough
 	spare  chan []byte
-	hashed chan struct{}
+	back   chan struct{} // a lent block is hashed
+	hashed chan struct{} // the hasher has ended
+}
+
+// toHash is a block of the Checker's own, or one that the caller of Write has lent.
+type toHash struct {
+	b    []byte
+	lent bool
 }
 
 // NewChecker begins a check.
 func NewChecker(o CheckOptions) *Checker {
 	c := &Checker{
 		o: o, stream: backend.NewStream(), sum: sha256.New(),
-		toHash: make(chan []byte, hashAhead), spare: make(chan []byte, hashAhead+2), hashed: make(chan struct{}),
+		toHash: make(chan toHash, hashAhead), spare: make(chan []byte, hashAhead+2), back: make(chan struct{}, 1), hashed: make(chan struct{}),
 	}
 	go func() {
 		defer close(c.hashed)
-		for b := range c.toHash {
-			_, _ = c.sum.Write(b)
-			c.spare <- b // has room for all blocks that there are
+		for h := range c.toHash {
+			_, _ = c.sum.Write(h.b)
+			if h.lent {
+				c.back <- struct{}{}
+			} else {
+				c.spare <- h.b // has room for all blocks that there are
+			}
 		}
 	}()
 	return c
@@ -68,6 +80,12 @@ func (c *Checker) Write(p []byte) (n int, err error) {
 		c.err = errCheckEnded
 	}
 	for len(p) > 0 && c.err == nil {
+		if len(c.block) == 0 && len(p) >= backend.BlockSize {
+			c.size += backend.BlockSize
+			c.lend(p[:backend.BlockSize])
+			n, p = n+backend.BlockSize, p[backend.BlockSize:]
+			continue
+		}
 		if c.block == nil {
 			c.block = c.room()
 		}
@@ -84,7 +102,8 @@ func (c *Checker) Write(p []byte) (n int, err error) {
 
 // room waits for the hasher once all blocks are with it.
 func (c *Checker) room() []byte {
-	if c.size < (hashAhead+2)*backend.BlockSize {
+	if c.made < hashAhead+2 {
+		c.made++
 		return make([]byte, 0, backend.BlockSize)
 	}
 	return (<-c.spare)[:0]
@@ -92,13 +111,23 @@ func (c *Checker) room() []byte {
 
 // full hands a whole block on. A hash at the end never lies in one: whole blocks end where pages do.
 func (c *Checker) full() {
-	if c.size == backend.BlockSize {
-		copy(c.head[:], c.block)
-	}
-	err := c.stream.Block(c.block)
-	c.toHash <- c.block
+	c.parse(c.block)
+	c.toHash <- toHash{b: c.block}
 	c.block = nil
-	if err != nil {
+}
+
+// lend is full for a block of the caller's, which is not copied: it is parsed while it is hashed, and given back then.
+func (c *Checker) lend(b []byte) {
+	c.toHash <- toHash{b: b, lent: true}
+	defer func() { <-c.back }()
+	c.parse(b)
+}
+
+func (c *Checker) parse(b []byte) {
+	if c.size == backend.BlockSize {
+		copy(c.head[:], b)
+	}
+	if err := c.stream.Block(b); err != nil {
 		c.err = notSnapshot(c.head, err)
 	}
 }
