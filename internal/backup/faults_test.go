@@ -209,6 +209,21 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
+// One that was slow, and got its manifest between the decision and its carrying out, stays.
+func TestPruneSparesWhatWasFinished(t *testing.T) {
+	p := newPlace(t, false)
+	m := p.create(t, database(t, 10))
+	d := backup.Decision{Remove: []backup.Verdict{{ID: m.ID, Unfinished: true}}}
+	if err := backup.Prune(t.Context(), p.s, d); err != nil || p.look(t, p.s) != nil {
+		t.Fatalf("%v, %v", err, p.look(t, p.s))
+	}
+	d.Remove[0].ID = "../elsewhere"
+	d.Remove[0].Unfinished = false
+	if err := backup.Prune(t.Context(), p.s, d); err == nil {
+		t.Fatal("removed what is no backup's name")
+	}
+}
+
 // A source that was corrupt before its hash was made: pages, bucket structure and MVCC index are looked at (I17).
 func TestCorruptUnderARightHash(t *testing.T) {
 	good := database(t, 3000)

@@ -104,13 +104,26 @@ func Leftovers(ctx context.Context, s store.Store, made Manifest) (removed []str
 	slices.SortFunc(old, func(a, b Unfinished) int { return cmp.Compare(a.ID, b.ID) })
 	var errs []error
 	for _, u := range old {
-		if err := remove(ctx, s, u.ID); err != nil {
+		gone, err := removeUnfinished(ctx, s, u.ID)
+		switch {
+		case err != nil:
 			errs = append(errs, fmt.Errorf("clear what a killed run left: %w", err))
-			continue
+		case gone:
+			removed = append(removed, u.ID)
 		}
-		removed = append(removed, u.ID)
 	}
 	return removed, errors.Join(errs...)
+}
+
+// removeUnfinished deletes a folder, unless its manifest has come since it was listed: then it was only slow.
+func removeUnfinished(ctx context.Context, s store.Store, id string) (bool, error) {
+	switch _, err := s.Stat(ctx, id+"/"+manifestName); {
+	case err == nil:
+		return false, nil
+	case !errors.Is(err, store.ErrNotFound):
+		return false, fmt.Errorf("look whether %s is finished: %w", id, err)
+	}
+	return true, remove(ctx, s, id)
 }
 
 // remove deletes a folder, its manifest first: a crash in between leaves what is no backup, never a backup without its

@@ -57,6 +57,8 @@ func (p Policy) rules() bool { return p.Last+p.Hourly+p.Daily+p.Weekly+p.Monthly
 type Verdict struct {
 	ID     string `json:"id"`
 	Reason string `json:"reason"`
+	// Unfinished: it had no manifest. One that got its manifest since is not removed.
+	Unfinished bool `json:"unfinished,omitempty"`
 }
 
 // Decision is what stays and what goes.
@@ -99,28 +101,28 @@ func Retain(c Catalogue, p Policy, now time.Time) Decision {
 	for _, e := range es {
 		switch {
 		case len(keep[e.ID]) > 0:
-			d.Keep = append(d.Keep, Verdict{e.ID, strings.Join(keep[e.ID], ", ")})
+			d.Keep = append(d.Keep, Verdict{ID: e.ID, Reason: strings.Join(keep[e.ID], ", ")})
 		case e.Good() && e.At.Sub(now) > clockSlack:
-			d.Keep = append(d.Keep, Verdict{e.ID, "its time is still to come: this node's clock or that of the node that made it is wrong"})
+			d.Keep = append(d.Keep, Verdict{ID: e.ID, Reason: "its time is still to come: this node's clock or that of the node that made it is wrong"})
 		case e.Unread:
-			d.Keep = append(d.Keep, Verdict{e.ID, "it could not be read, which says nothing of it: " + e.Problem})
+			d.Keep = append(d.Keep, Verdict{ID: e.ID, Reason: "it could not be read, which says nothing of it: " + e.Problem})
 		case !e.Good() && p == (Policy{}):
-			d.Keep = append(d.Keep, Verdict{e.ID, "it cannot be used as it is, and no rule removes anything: " + e.Problem})
+			d.Keep = append(d.Keep, Verdict{ID: e.ID, Reason: "it cannot be used as it is, and no rule removes anything: " + e.Problem})
 		case e.Good():
-			d.Remove = append(d.Remove, Verdict{e.ID, "no rule of the retention keeps it"})
+			d.Remove = append(d.Remove, Verdict{ID: e.ID, Reason: "no rule of the retention keeps it"})
 		case len(good) == 0 || good[0].ID < e.ID:
-			d.Keep = append(d.Keep, Verdict{e.ID, "it cannot be used as it is, and there is no newer good one: " + e.Problem})
+			d.Keep = append(d.Keep, Verdict{ID: e.ID, Reason: "it cannot be used as it is, and there is no newer good one: " + e.Problem})
 		case now.Sub(e.At) < abandonedAfter:
-			d.Keep = append(d.Keep, Verdict{e.ID, "it cannot be used as it is, and is too young to be given up: " + e.Problem})
+			d.Keep = append(d.Keep, Verdict{ID: e.ID, Reason: "it cannot be used as it is, and is too young to be given up: " + e.Problem})
 		default:
-			d.Remove = append(d.Remove, Verdict{e.ID, "it cannot be used, and newer good ones are there: " + e.Problem})
+			d.Remove = append(d.Remove, Verdict{ID: e.ID, Reason: "it cannot be used, and newer good ones are there: " + e.Problem})
 		}
 	}
 	for _, u := range c.Unfinished {
 		if now.Sub(u.At) < abandonedAfter {
-			d.Keep = append(d.Keep, Verdict{u.ID, "it may be being written"})
+			d.Keep = append(d.Keep, Verdict{ID: u.ID, Reason: "it may be being written"})
 		} else {
-			d.Remove = append(d.Remove, Verdict{u.ID, "it was never finished"})
+			d.Remove = append(d.Remove, Verdict{ID: u.ID, Reason: "it was never finished", Unfinished: true})
 		}
 	}
 	return d
@@ -194,7 +196,13 @@ func (p Policy) limit(good []Entry, keep, spared reasons, now time.Time) {
 // Prune removes what was decided.
 func Prune(ctx context.Context, s store.Store, d Decision) error {
 	for _, v := range d.Remove {
-		if err := remove(ctx, s, v.ID); err != nil {
+		var err error
+		if v.Unfinished {
+			_, err = removeUnfinished(ctx, s, v.ID)
+		} else {
+			err = remove(ctx, s, v.ID)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -4,9 +4,9 @@ package keep_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,9 +108,7 @@ func TestFullDisk(t *testing.T) {
 
 func noise(n int) string {
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rand.Uint32()) //nolint:gosec // what does not compress
-	}
+	_, _ = rand.Read(b) // what does not compress
 	return string(b)
 }
 
