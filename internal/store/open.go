@@ -14,7 +14,7 @@ const defaultStallLimit = 30 * time.Second
 // hangs in the kernel cannot be interrupted; that is the one exception.
 //
 // gs:// and azblob:// were never run against a server by the tests of this project: their URLs, options and errors are
-// tested, their transfers are gocloud.dev's.
+// tested; the transfers are those of S3 for gs://, and gocloud.dev's for azblob:// (and gs:// with -tags gcs).
 func Open(ctx context.Context, cfg Config) (Store, error) {
 	if cfg.StallLimit == 0 {
 		cfg.StallLimit = defaultStallLimit

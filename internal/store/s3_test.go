@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,3 +123,31 @@ type answer struct {
 }
 
 func (a answer) Error() string { return a.code }
+
+// Google's front end changes this header on its way to who checks the signature.
+func TestS3DoesNotSignAcceptEncoding(t *testing.T) {
+	alone(t)
+	seen := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case seen <- r.Header.Get("Authorization") + " " + r.Header.Get("Accept-Encoding"):
+		default:
+		}
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer server.Close()
+	s, err := Open(t.Context(), Config{
+		URL:         "s3://bucket?endpoint=" + server.URL,
+		Credentials: Credentials{AccessKeyID: "AKIA", SecretAccessKey: "hunter2hunter2"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if _, err := s.Stat(t.Context(), "a"); !errors.Is(err, ErrDenied) {
+		t.Fatal(err)
+	}
+	if got := <-seen; !strings.Contains(got, "SignedHeaders=") || strings.Contains(got, "accept-encoding") {
+		t.Fatalf("signed: %s", got)
+	}
+}
