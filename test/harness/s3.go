@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"clusteretcd.io/ceo/internal/store/s3test"
 )
 
 // ObjectStore is an S3 server beside the nodes, in the lab's network: what outlives a control plane.
@@ -27,7 +29,7 @@ const (
 
 // StartObjectStore runs one until Stop; its data is in the scratch folder.
 func (c *Cluster) StartObjectStore(ctx context.Context) (*ObjectStore, error) {
-	bin, err := objectStoreBinary()
+	bin, err := s3test.Binary()
 	if err != nil {
 		return nil, err
 	}
@@ -72,20 +74,3 @@ func (c *Cluster) StartObjectStore(ctx context.Context) (*ObjectStore, error) {
 
 // Stop ends it; nobody answers at its address then.
 func (s *ObjectStore) Stop() error { return s.load.Stop() }
-
-// objectStoreBinary finds the server that `make e2e` builds.
-func objectStoreBinary() (string, error) {
-	cache := os.Getenv("CEO_LAB_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", err
-		}
-		cache = filepath.Join(home, ".cache", "ceo-lab")
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "tools", "versitygw-*"))
-	if err != nil || len(found) == 0 {
-		return "", errors.Join(fmt.Errorf("no S3 server in %s: build it with `make deps-s3`", cache), err)
-	}
-	return found[len(found)-1], nil
-}
