@@ -60,6 +60,22 @@ func newPlace(t testing.TB, encrypted bool) place {
 	return p
 }
 
+// copied is another place with the same in it.
+func (p place) copied(t testing.TB) place {
+	t.Helper()
+	q := p
+	q.dir = filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(q.dir, os.DirFS(p.dir)); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if q.s, err = store.Open(t.Context(), store.Config{URL: "file://" + q.dir}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.s.Close() })
+	return q
+}
+
 // nodeFiles is a node with some of the files that a control plane has.
 func nodeFiles(t testing.TB) node.Paths {
 	t.Helper()

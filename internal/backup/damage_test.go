@@ -52,7 +52,7 @@ func (p place) look(t testing.TB, s store.Store) error {
 
 // P14, I17: a backup of which any bit was changed is never good, and says which of its objects is damaged.
 func TestFlippedBits(t *testing.T) {
-	data := database(t, 300)
+	data := database(t, 60)
 	for _, encrypted := range []bool{false, true} {
 		p := newPlace(t, encrypted)
 		m := p.create(t, data)
@@ -62,7 +62,7 @@ func TestFlippedBits(t *testing.T) {
 		for _, path := range objects(t, p, m.ID) {
 			name := filepath.Base(path)
 			good := read(t, path)
-			for at := 0; at < len(good); at += max(1, min(len(good)/80, 37)) {
+			for at := 0; at < len(good); at += max(1, min(len(good)/50, 37)) {
 				if at > 800 && at < len(good)-300 && at%23 != 0 { // the headers and ends of all formats are tried densely
 					continue
 				}
@@ -120,6 +120,11 @@ func write(t testing.TB, path string, b []byte) {
 // Each kind of damage has words of its own. Nothing of what is there is touched by looking.
 func TestDamage(t *testing.T) {
 	data := database(t, 300)
+	places, made := map[bool]place{}, map[bool]backup.Manifest{}
+	for _, encrypted := range []bool{false, true} {
+		places[encrypted] = newPlace(t, encrypted)
+		made[encrypted] = places[encrypted].create(t, data)
+	}
 	for _, row := range []struct {
 		name      string
 		encrypted bool
@@ -155,9 +160,8 @@ func TestDamage(t *testing.T) {
 		{"encrypted files", true, "resources.tar.zst.age", func(b []byte) []byte { return letter(b, 60) }, "header of its encryption"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p := newPlace(t, row.encrypted)
-			m := p.create(t, data)
-			path := filepath.Join(p.dir, m.ID, row.object)
+			p := places[row.encrypted].copied(t)
+			path := filepath.Join(p.dir, made[row.encrypted].ID, row.object)
 			if row.damage == nil {
 				if err := os.Remove(path); err != nil {
 					t.Fatal(err)

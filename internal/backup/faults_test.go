@@ -18,7 +18,9 @@ import (
 
 // A store that fails says nothing of the backup: it is not called damaged, and nothing passes for good (I17, I23).
 func TestReadingFromABadStore(t *testing.T) {
-	data := database(t, 300)
+	p := newPlace(t, false)
+	p.create(t, database(t, 300))
+	before := tree(t, p.dir)
 	for _, row := range []struct {
 		name  string
 		fault storetest.Fault
@@ -43,9 +45,6 @@ func TestReadingFromABadStore(t *testing.T) {
 		{"its listing fails", storetest.Fault{FailList: true, FailListAt: 1}, storetest.ErrInjected, "list the backups"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p := newPlace(t, false)
-			p.create(t, data)
-			before := tree(t, p.dir)
 			err := p.look(t, storetest.NewFaulty(p.s, row.fault))
 			switch {
 			case row.says == "" && err != nil:
