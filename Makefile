@@ -60,7 +60,7 @@ fuzz: ## Every fuzz target for FUZZ_TIME each: what is read from files and store
 	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' cmd internal | sort); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
 			echo "$$target in $$(dirname $$file), $(FUZZ_TIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) ./$$(dirname $$file); \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 10x ./$$(dirname $$file); \
 		done; \
 	done
 

@@ -20,11 +20,8 @@ import (
 
 func (a *Agent) keeper() keep.Keeper { return keep.Keeper{Paths: a.paths, Version: a.version} }
 
-// busyMemory is the soft limit while a backup is made or read: compressing on several cores takes more than an idle
-// agent may, and collecting garbage against the idle limit would take most of the time.
-const busyMemory = 256 << 20
-
-// work raises the memory limit for as long as something big is done.
+// work raises the soft memory limit for as long as a backup is made or read: compressing on several cores takes more than
+// an idle agent may, and collecting garbage against the idle limit would take most of the time.
 var work struct {
 	mu   sync.Mutex
 	n    int
@@ -36,7 +33,7 @@ func busy() (done func()) {
 	defer work.mu.Unlock()
 	if work.n++; work.n == 1 {
 		work.idle = debug.SetMemoryLimit(-1)
-		debug.SetMemoryLimit(max(work.idle, busyMemory))
+		debug.SetMemoryLimit(max(work.idle, keep.Memory))
 	}
 	return func() {
 		work.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"clusteretcd.io/ceo/internal/backup"
 	"clusteretcd.io/ceo/internal/recovery"
 )
 
@@ -31,6 +32,8 @@ func toStatus(err error) error {
 		case recovery.Impossible:
 		}
 		return status.Error(codes.InvalidArgument, refused.Text)
+	case errors.Is(err, backup.ErrExposed):
+		return status.Error(codes.FailedPrecondition, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, err.Error())
 	case errors.Is(err, context.Canceled):
