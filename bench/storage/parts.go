@@ -49,7 +49,7 @@ type way struct {
 
 // rounds runs every way once a round, each round beginning with another one, with nothing left to flush from before.
 func (b *bench) eachRound(ctx context.Context, ways []way) error {
-	for round := range b.options.rounds {
+	for round := range b.rounds {
 		for i := range ways {
 			w := ways[(round+i)%len(ways)]
 			if err := b.clear(); err != nil {
