@@ -55,14 +55,13 @@ unit: ## The fast loop: no root, no lab, no etcd
 integration: deps-etcd deps-s3 ## Unit tests and those that run real etcd processes and a real S3 server
 	go test -tags integration -timeout $(INTEGRATION_LIMIT) ./...
 
+# As many at once as there are cores, each with one worker. Minimising is bounded by runs: a target with goroutines has no
+# stable coverage, and would minimise for all of its time.
 .PHONY: fuzz
-fuzz: ## Every fuzz target for FUZZ_TIME each: what is read from files and stores must not crash ceo
-	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' cmd internal | sort); do \
-		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
-			echo "$$target in $$(dirname $$file), $(FUZZ_TIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 10x ./$$(dirname $$file); \
-		done; \
-	done
+fuzz: ## Every fuzz target for FUZZ_TIME: what is read from files and stores must not crash ceo
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' cmd internal | sed 's#/[^/]*:func # #' | sort -u | \
+	xargs -P $$(nproc) -L 1 sh -c 'out=$$(go test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 10x -parallel 1 -timeout $(UNIT_LIMIT) ./$$0 2>&1) && \
+		echo "ok $$1 in $$0 for $(FUZZ_TIME)" || { echo "$$out"; echo "FAILED: $$1 in $$0"; exit 1; }'
 
 .PHONY: lab-test
 lab-test: deps ## The lab's own tests, those that bring a lab up included
