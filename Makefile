@@ -47,7 +47,7 @@ unit: ## The fast loop: no root, no lab, no etcd
 	cd lab && go test -timeout $(UNIT_LIMIT) ./...
 
 .PHONY: integration
-integration: deps-etcd ## Unit tests and those that run real etcd processes
+integration: deps ## Unit tests and those that run real etcd and kube-apiserver processes
 	go test -tags integration -timeout $(INTEGRATION_LIMIT) ./...
 
 .PHONY: lab-test
@@ -99,6 +99,7 @@ lint-modules:
 
 .PHONY: lint-generated
 lint-generated:
+	tools/crds.sh check
 	@if command -v protoc >/dev/null; then tools/protoc.sh check; \
 	else echo "generated files: not checked, there is no protoc here (apt-get install protobuf-compiler libprotobuf-dev)"; fi
 
@@ -108,7 +109,8 @@ fmt: $(GOLANGCI) ## Format all Go files as `make lint` wants them
 	cd lab && $(GOLANGCI) fmt ./...
 
 .PHONY: generate
-generate: ## Generate Go from the agent's protocol (needs protoc: apt-get install protobuf-compiler libprotobuf-dev)
+generate: ## Generate CRDs and deep copies from the API, and Go from the agent's protocol (needs protoc: apt-get install protobuf-compiler libprotobuf-dev)
+	tools/crds.sh write
 	tools/protoc.sh write
 
 ##@ Building
@@ -138,7 +140,7 @@ deps: ## What the lab is made of: Debian packages; Kubernetes, etcd and images b
 	cd lab && go run . deps
 
 .PHONY: deps-etcd
-deps-etcd: ## etcd alone, for `make integration`
+deps-etcd: ## etcd alone, without root
 	cd lab && go run . deps --etcd-only
 
 $(GOLANGCI):
