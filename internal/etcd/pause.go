@@ -18,7 +18,7 @@ type Pause struct {
 func (p Pause) MayAct() Verdict {
 	switch {
 	case p.Recovery != "":
-		return Verdict{false, "recovery " + p.Recovery + " is open, and its coordinator alone changes the cluster until it has ended (P17): `ceo recover --status`"}
+		return Verdict{false, "recovery " + p.Recovery + " is open, and its coordinator alone changes the cluster until it has ended (P17): see `ceo status`"}
 	case p.Unmanaged:
 		return Verdict{false, "managementState is Unmanaged: nothing is changed until a person sets it to Managed"}
 	case p.Unread != "":

@@ -25,7 +25,7 @@ func Next(v View) Action {
 	for _, n := range v.Nodes {
 		if n.RolledBackFrom == v.Target {
 			return Action{Kind: Stopped, Node: n.Name, Revision: v.Target, Reason: fmt.Sprintf(
-				"%s was not healthy with revision %s and was put back to %s: the roll-out stopped. See `ceo logs etcd --node %s`, then change the spec", n.Name, v.Target, n.Placed, n.Name)}
+				"%s was not healthy with revision %s and was put back to %s: the roll-out stopped. See `crictl logs` of etcd on %s, then change the spec", n.Name, v.Target, n.Placed, n.Name)}
 		}
 	}
 	if !v.outdated() {
@@ -74,7 +74,7 @@ func (v View) underWay(n Node) (Action, bool) {
 		if n.Placed != v.Target {
 			return Action{}, false // another revision is wanted: it may be the cure
 		}
-		a.Kind, a.Reason = Stopped, fmt.Sprintf("%s %s after %s, and there is no revision that it was healthy with before: the roll-out stopped. See `ceo logs etcd --node %s`", n.Name, what, v.Bound, n.Name)
+		a.Kind, a.Reason = Stopped, fmt.Sprintf("%s %s after %s, and there is no revision that it was healthy with before: the roll-out stopped. See `crictl logs` of etcd on %s", n.Name, what, v.Bound, n.Name)
 		return a, true
 	}
 	all, healthy := v.Cluster.Voters()
