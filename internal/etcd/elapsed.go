@@ -27,3 +27,10 @@ func (e Elapsed) Look(holds bool, since time.Duration) Elapsed {
 	e.For += min(max(since, 0), MaxStep)
 	return e
 }
+
+// CaughtUp says whether a learner that has applied so much has applied what
+// the leader had one look ago (I8). Now is no goal while writes go on; and what
+// the leader had long ago, before whoever looks stood still, is none either.
+func CaughtUp(applied, goal int64, since time.Duration) bool {
+	return goal > 0 && applied >= goal && since >= 0 && since <= MaxStep
+}

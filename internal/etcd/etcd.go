@@ -40,6 +40,10 @@ type Member struct {
 	// Corrupt: its data is known to differ from the others'. It is not counted
 	// as healthy, whatever it answers.
 	Corrupt bool
+	// Restarting: a new manifest lies on its node, and its container is still the
+	// one of before; or that is not known, as its agent does not answer. It serves
+	// and will stop at any moment, so its vote is not counted on (P22).
+	Restarting bool
 	// Applied is the raft index that it has applied; 0 where it is not known.
 	Applied uint64
 	// UnhealthyFor is for how long it has not been seen healthy; UnwantedFor,
@@ -55,7 +59,7 @@ func (m Member) Started() bool { return m.Name != "" }
 func (m Member) Voter() bool { return !m.Learner }
 
 // carries reports whether its vote is there to be counted on.
-func (m Member) carries() bool { return m.Voter() && m.Health == Healthy && !m.Corrupt }
+func (m Member) carries() bool { return m.Voter() && m.Health == Healthy && !m.Corrupt && !m.Restarting }
 
 // Node is a control-plane node that is to have a member.
 type Node struct {
