@@ -1,9 +1,6 @@
 package v1alpha1
 
-import (
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-)
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // ClusterName is the name of the one EtcdCluster.
 const ClusterName = "cluster"
@@ -32,9 +29,9 @@ const ClusterName = "cluster"
 // +kubebuilder:printcolumn:name="Certs-Until",type=string,priority=1,JSONPath=`.status.certificatesValidUntil`,description="When the first certificate expires"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name == 'cluster'",message="there is one etcd in a Kubernetes cluster: the name must be cluster"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.etcd.version) || !self.spec.etcd.version.matches('^3[.][0-9]+[.][0-9]+$') || (has(oldSelf.spec.etcd.version) && self.spec.etcd.version == oldSelf.spec.etcd.version) || !has(self.status) || !has(self.status.clusterVersion) || int(self.spec.etcd.version.split('.')[1]) >= int(self.status.clusterVersion.split('.')[1])",fieldPath=".spec.etcd.version",messageExpression="'the cluster runs etcd ' + self.status.clusterVersion + ', and ' + self.spec.etcd.version + ' is a downgrade, which is refused: its data may be of a newer form; restore a backup that was made before the upgrade instead'",reason=FieldValueForbidden
-// +kubebuilder:validation:XValidation:rule="!has(self.spec.etcd.version) || !self.spec.etcd.version.matches('^3[.][0-9]+[.][0-9]+$') || (has(oldSelf.spec.etcd.version) && self.spec.etcd.version == oldSelf.spec.etcd.version) || !has(self.status) || !has(self.status.clusterVersion) || int(self.spec.etcd.version.split('.')[1]) <= int(self.status.clusterVersion.split('.')[1]) + 1",fieldPath=".spec.etcd.version",messageExpression="'the cluster runs etcd ' + self.status.clusterVersion + ', and ' + self.spec.etcd.version + ' is more than one minor version above it: upgrade to 3.' + string(int(self.status.clusterVersion.split('.')[1]) + 1) + ' first'",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.etcd.version) || !self.spec.etcd.version.matches('^3[.][0-9]+[.][0-9]+$') || (has(oldSelf.spec.etcd.version) && self.spec.etcd.version == oldSelf.spec.etcd.version) || !has(self.status) || !has(self.status.clusterVersion) || int(self.spec.etcd.version.split('.')[1]) <= int(self.status.clusterVersion.split('.')[1]) + 1",fieldPath=".spec.etcd.version",messageExpression="'the cluster runs etcd ' + self.status.clusterVersion + ', and ' + self.spec.etcd.version + ' is more than one minor version above it: upgrade to the minor version between them first'",reason=FieldValueForbidden
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.etcd.version) || !self.spec.etcd.version.startsWith('3.6.') || (has(oldSelf.spec.etcd.version) && self.spec.etcd.version == oldSelf.spec.etcd.version) || !has(self.status) || !has(self.status.members) || self.status.members.all(m, !has(m.version) || !m.version.matches('^3[.]5[.][0-9]+$') || int(m.version.split('.')[2]) >= 26)",fieldPath=".spec.etcd.version",message="every member must run 3.5.26 or newer before 3.6: older ones leave removed members behind that come back in the upgrade; upgrade to the newest 3.5 first",reason=FieldValueForbidden
-// +kubebuilder:validation:XValidation:rule="self.spec.quota == oldSelf.spec.quota || !has(self.status) || !has(self.status.members) || !isQuantity(string(self.spec.quota)) || self.status.members.all(m, !has(m.dbSizeBytes) || quantity(string(self.spec.quota)).compareTo(quantity(string(m.dbSizeBytes))) > 0)",fieldPath=".spec.quota",message="a member's database is larger than this quota, so that etcd would refuse all writes at once: see dbSizeBytes in status.members",reason=FieldValueInvalid
+// +kubebuilder:validation:XValidation:rule="self.spec.quota == oldSelf.spec.quota || !has(self.status) || !has(self.status.members) || !self.spec.quota.matches('^[1-9][0-9]{0,6}(Ki|Mi|Gi|Ti)$') || self.status.members.all(m, !has(m.dbSizeBytes) || m.dbSizeBytes < quantity(self.spec.quota).asInteger())",fieldPath=".spec.quota",message="a member's database is larger than this quota, so that etcd would refuse all writes at once: see dbSizeBytes in status.members",reason=FieldValueInvalid
 type EtcdCluster struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -93,17 +90,17 @@ type EtcdClusterSpec struct {
 	// 8Gi etcd itself warns at each start. Must be larger than the database is.
 	// +optional
 	// +kubebuilder:default="8Gi"
-	// +kubebuilder:validation:XValidation:rule="!isQuantity(string(self)) || (quantity(string(self)).compareTo(quantity('64Mi')) >= 0 && quantity(string(self)).compareTo(quantity('64Gi')) <= 0)",message="the quota must be from 64Mi to 64Gi, e.g. 8Gi"
-	Quota resource.Quantity `json:"quota,omitzero"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{0,6}(Ki|Mi|Gi|Ti)$') && quantity(self).compareTo(quantity('64Mi')) >= 0 && quantity(self).compareTo(quantity('64Gi')) <= 0",message="the quota must be a size from 64Mi to 64Gi, e.g. 8Gi"
+	Quota Size `json:"quota,omitempty"`
 
 	// Heartbeat and election time-out.
 	// +optional
-	// +kubebuilder:default={}
+	// +kubebuilder:default={profile: Standard}
 	Timing TimingSpec `json:"timing,omitzero"`
 
 	// How long certificates last.
 	// +optional
-	// +kubebuilder:default={}
+	// +kubebuilder:default={leafLifetime: "8760h", caLifetime: "87600h"}
 	TLS TLSSpec `json:"tls,omitzero"`
 
 	// Any new text here rolls every member out anew, one at a time, e.g. "new kernel, 2026-11-26".
@@ -135,7 +132,7 @@ type EtcdClusterSpec struct {
 
 	// Where backups go and what they hold. When they are made is in an EtcdBackupSchedule.
 	// +optional
-	// +kubebuilder:default={}
+	// +kubebuilder:default={location: "file:///var/lib/etcd-backup", resources: true}
 	Backup BackupSpec `json:"backup,omitzero"`
 }
 
@@ -250,11 +247,11 @@ type DefragmentationSpec struct {
 	// +kubebuilder:validation:Minimum=5
 	// +kubebuilder:validation:Maximum=95
 	FragmentationPercent int32 `json:"fragmentationPercent,omitempty"`
-	// Smaller files are left alone; at most 64Gi.
+	// Smaller files are left alone; from 1Mi to 64Gi.
 	// +optional
 	// +kubebuilder:default="100Mi"
-	// +kubebuilder:validation:XValidation:rule="!isQuantity(string(self)) || (quantity(string(self)).compareTo(quantity('0')) >= 0 && quantity(string(self)).compareTo(quantity('64Gi')) <= 0)",message="must be from 0 to 64Gi, e.g. 100Mi"
-	MinSize resource.Quantity `json:"minSize,omitzero"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{0,6}(Ki|Mi|Gi|Ti)$') && quantity(self).compareTo(quantity('1Mi')) >= 0 && quantity(self).compareTo(quantity('64Gi')) <= 0",message="must be a size from 1Mi to 64Gi, e.g. 100Mi"
+	MinSize Size `json:"minSize,omitempty"`
 }
 
 // BackupSpec says where backups go and what they hold. Credentials are not in the API: they lie in backup.yaml on each

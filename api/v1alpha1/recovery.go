@@ -4,10 +4,11 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // EtcdRecovery is a roll-back that is asked for, or the record of a recovery that was run.
 //
-// A roll-back is asked for in two steps: without a consent the operator plans it and writes to the status what it would
-// do and lose; the consent then names the cluster id and the backup's digest that the plan shows. A roll-back gives the
-// cluster a new id, so the same object, applied again afterwards by whatever keeps the API in step with files, consents
-// to nothing any more (I14).
+// A roll-back is asked for in two steps: it is created without a consent, and the operator writes to the status what it
+// would do and lose; the consent then names the cluster id and the backup's digest that the plan shows. A roll-back takes
+// this object back in time, too, and gives the cluster a new id. So the same object, applied again afterwards by whatever
+// keeps the API in step with files, is refused if it is new and brings a consent, and if it was there before, its consent
+// is to a cluster that is no more (I14).
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -72,6 +73,7 @@ type EtcdRecoverySpec struct {
 // and the control plane is down meanwhile. For one lost node nothing of this is needed: the operator replaces it.
 //
 // +kubebuilder:validation:XValidation:rule="self.backup == oldSelf.backup && has(self.node) == has(oldSelf.node) && (!has(self.node) || self.node == oldSelf.node)",message="a roll-back that was asked for does not change: delete it and create another EtcdRecovery",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!has(self.consent) || oldSelf.hasValue()",optionalOldSelf=true,fieldPath=".consent",message="a consent is to a plan that was shown: create the EtcdRecovery without it, read status.plan, then add it",reason=FieldValueForbidden
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.consent) || (has(self.consent) && self.consent == oldSelf.consent)",fieldPath=".consent",message="a consent is for one use: once given it is neither changed nor taken back; `ceo recover --abort` stops what it started",reason=FieldValueForbidden
 type RollbackSpec struct {
 	// The backup's name in the catalogue, e.g. 20261124t140209z-4f1c: what `ceo backup list` shows. Not latest: a consent is
@@ -85,7 +87,8 @@ type RollbackSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of a node"
 	Node string `json:"node,omitempty"`
-	// Without it nothing is changed: the plan is made and shown in the status.
+	// Without it nothing is changed: the plan is made and shown in the status. It is added once that was read, and then it
+	// is neither changed nor taken back.
 	// +optional
 	Consent *Consent `json:"consent,omitempty"`
 }

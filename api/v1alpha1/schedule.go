@@ -1,9 +1,6 @@
 package v1alpha1
 
-import (
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-)
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // EtcdBackupSchedule makes backups by the clock, proves some of them, and thins them out. With several schedules a backup
 // stays that the retention of any of them keeps. The newest good one and the newest proven one always stay (I18).
@@ -56,7 +53,7 @@ type EtcdBackupScheduleSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^ @][^ ]*( [^ ]+){4}$') || self.split(' ')[2].matches('^([*]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[1-9][0-9]?)?(,([*]|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[1-9][0-9]?)?)*$')",message="the third field is the day of the month: *, or numbers from 1 to 31, as in 1, 1-7, */2 or 1,15"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^ @][^ ]*( [^ ]+){4}$') || self.split(' ')[3].matches('^([*]|(0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)(-(0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC))?)(/[1-9][0-9]?)?(,([*]|(0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)(-(0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC))?)(/[1-9][0-9]?)?)*$')",message="the fourth field is the month: *, numbers from 1 to 12, or JAN to DEC"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^ @][^ ]*( [^ ]+){4}$') || self.split(' ')[4].matches('^([*]|([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)(-([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT))?)(/[1-9][0-9]?)?(,([*]|([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)(-([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT))?)(/[1-9][0-9]?)?)*$')",message="the fifth field is the day of the week: *, numbers from 0 to 7 (0 and 7 are Sunday), or SUN to SAT"
-	// +kubebuilder:validation:XValidation:rule="self.split(',').all(l, l.split(' ').all(p, !p.matches('^[0-9]{1,2}-[0-9]{1,2}(/[0-9]+)?$') || int(p.split('/')[0].split('-')[0]) <= int(p.split('/')[0].split('-')[1])))",message="a range runs from the smaller number to the larger one: write 22-23,0-4 for 22-4"
+	// +kubebuilder:validation:XValidation:rule="self.findAll('[0-9]{1,2}-[0-9]{1,2}').all(r, int(r.split('-')[0]) <= int(r.split('-')[1]))",message="a range runs from the smaller number to the larger one: write 22-23,0-4 for 22-4"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^ ]+ [^ ]+ (30|31) (0?2|FEB) [*]$') && !self.matches('^[^ ]+ [^ ]+ 31 (0?[469]|11|APR|JUN|SEP|NOV) [*]$')",message="that month never has this day, so that no backup would ever be made"
 	Schedule string `json:"schedule"`
 	// No new backups while it is true; those that are there stay.
@@ -65,7 +62,7 @@ type EtcdBackupScheduleSpec struct {
 	Suspend *bool `json:"suspend,omitempty"`
 	// Which backups are restored for a test.
 	// +optional
-	// +kubebuilder:default={}
+	// +kubebuilder:default={policy: Weekly}
 	Prove ProveSpec `json:"prove,omitzero"`
 	// Which backups stay, when a new one was made. Unset: the last 24, the newest of 7 days and of 4 weeks.
 	// +optional
@@ -141,8 +138,8 @@ type RetentionSpec struct {
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
 	// Takes away the oldest until all that stays is no larger, in the store; at least 1Mi.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="must be at least 1Mi, e.g. 50Gi"
-	MaxSize *resource.Quantity `json:"maxSize,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{0,6}(Ki|Mi|Gi|Ti)$') && quantity(self).compareTo(quantity('1Mi')) >= 0",message="must be a size of at least 1Mi, e.g. 50Gi"
+	MaxSize Size `json:"maxSize,omitempty"`
 }
 
 // EtcdBackupScheduleStatus is how it goes.
