@@ -84,6 +84,7 @@ type BackupReference struct {
 
 // EtcdBackupStatus is what became of it.
 type EtcdBackupStatus struct {
+	// The generation of the spec that the rest of the status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Succeeded, Proven.
@@ -98,10 +99,11 @@ type EtcdBackupStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Location string `json:"location,omitempty"`
-	// The node whose agent made it, and the member it is of.
+	// The node whose agent made it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
+	// The member that it is of.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Member string `json:"member,omitempty"`
@@ -112,13 +114,16 @@ type EtcdBackupStatus struct {
 	// Keys in it.
 	// +optional
 	Keys int64 `json:"keys,omitempty"`
-	// Size of the database, and of all that lies in the store, in bytes.
+	// Size of the database in bytes.
 	// +optional
 	DBSizeBytes int64 `json:"dbSizeBytes,omitempty"`
+	// Size of all that lies in the store, in bytes.
 	// +optional
 	StoredBytes int64 `json:"storedBytes,omitempty"`
+	// When it was begun.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// When it was read back and verified, or had failed.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 	// How long the test restore took, from the first byte read to the first answer of its etcd.

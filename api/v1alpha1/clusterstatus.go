@@ -105,6 +105,7 @@ type MemberStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
+	// Where other members reach it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	PeerURL string `json:"peerURL,omitempty"`
@@ -125,9 +126,10 @@ type MemberStatus struct {
 	// Revision of its key space when this was written.
 	// +optional
 	Revision int64 `json:"revision,omitempty"`
-	// Size of its database file in bytes when this was written, and how much of it was in use.
+	// Size of its database file in bytes, when this was written.
 	// +optional
 	DBSizeBytes int64 `json:"dbSizeBytes,omitempty"`
+	// How much of that file was in use, in bytes.
 	// +optional
 	DBInUseBytes int64 `json:"dbInUseBytes,omitempty"`
 	// Alarms that it has raised: NOSPACE, CORRUPT.
@@ -154,6 +156,7 @@ type CertificateStatus struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
+	// When it expires.
 	// +required
 	ValidUntil metav1.Time `json:"validUntil"`
 	// SHA-256 of the CA's certificate that signed it, hexadecimal.
@@ -183,16 +186,18 @@ type RolloutStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Hash string `json:"hash,omitempty"`
+	// Running, Complete, or Stopped: a node did not come back healthy and was rolled back.
 	// +required
 	State RolloutState `json:"state"`
 	// What it was started for.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason,omitempty"`
-	// The node that is being changed, or that it was stopped at, and why.
+	// The node that is being changed, or that it was stopped at.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
+	// Why it was stopped, or what it waits for.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
@@ -200,8 +205,10 @@ type RolloutStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	Updated string `json:"updated,omitempty"`
+	// When it was begun.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// When the last node ran it.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
@@ -225,6 +232,8 @@ type CARotationStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Reason string `json:"reason,omitempty"`
+	// TrustBoth: both CAs become trusted everywhere. IssueLeaves: every certificate is signed by the new one. TrustNew: the
+	// old one is trusted no more. Complete.
 	// +required
 	Phase CARotationPhase `json:"phase"`
 	// Nodes that have not reported the phase as done.
@@ -233,8 +242,10 @@ type CARotationStatus struct {
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=253
 	WaitingFor []string `json:"waitingFor,omitempty"`
+	// When it was begun.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// When the old CA was trusted nowhere any more.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }

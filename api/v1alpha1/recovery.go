@@ -63,8 +63,10 @@ type EtcdRecoverySpec struct {
 	// Rollback: take this healthy cluster back to a backup. Record: a recovery that was run, written by the operator.
 	// +required
 	Type RecoveryType `json:"type"`
+	// With type Rollback.
 	// +optional
 	Rollback *RollbackSpec `json:"rollback,omitempty"`
+	// With type Record.
 	// +optional
 	Record *RecordSpec `json:"record,omitempty"`
 }
@@ -134,6 +136,7 @@ type RecordSpec struct {
 
 // EtcdRecoveryStatus is how it stands.
 type EtcdRecoveryStatus struct {
+	// The generation of the spec that the rest of the status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Planned, Complete.
@@ -169,16 +172,18 @@ type EtcdRecoveryStatus struct {
 	// The epoch that it began.
 	// +optional
 	Epoch int64 `json:"epoch,omitempty"`
-	// The cluster's id before and after.
+	// The cluster's id before.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	OldClusterID string `json:"oldClusterID,omitempty"`
+	// The cluster's id after.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	NewClusterID string `json:"newClusterID,omitempty"`
-	// The revision that the data had, and the one that it was raised to.
+	// The last revision in the data.
 	// +optional
 	Revision int64 `json:"revision,omitempty"`
+	// The revision that it was raised to, beyond any that was served.
 	// +optional
 	BumpedRevision int64 `json:"bumpedRevision,omitempty"`
 	// What was lost, as far as it is known.
@@ -187,8 +192,10 @@ type EtcdRecoveryStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=1024
 	Lost []string `json:"lost,omitempty"`
+	// When it was begun.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// When it was over.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
@@ -206,6 +213,7 @@ type PlanStatus struct {
 	// The backup that would be restored.
 	// +optional
 	Backup *BackupReference `json:"backup,omitempty"`
+	// What was found.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Diagnosis string `json:"diagnosis,omitempty"`
@@ -231,9 +239,11 @@ type PlanStatus struct {
 
 // RiskStatus is a risk with what it means here.
 type RiskStatus struct {
+	// What it is accepted by.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
+	// What may be lost.
 	// +required
 	// +kubebuilder:validation:MaxLength=1024
 	Text string `json:"text"`

@@ -113,19 +113,22 @@ type RetentionSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	Last int32 `json:"last,omitempty"`
-	// The newest of each of so many hours, days, weeks and months that have one.
+	// The newest of each of so many hours that have one.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	Hourly int32 `json:"hourly,omitempty"`
+	// The newest of each of so many days that have one.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	Daily int32 `json:"daily,omitempty"`
+	// The newest of each of so many weeks that have one.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	Weekly int32 `json:"weekly,omitempty"`
+	// The newest of each of so many months that have one.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
@@ -144,6 +147,7 @@ type RetentionSpec struct {
 
 // EtcdBackupScheduleStatus is how it goes.
 type EtcdBackupScheduleStatus struct {
+	// The generation of the spec that the rest of the status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// UpToDate, Proven.
@@ -157,9 +161,10 @@ type EtcdBackupScheduleStatus struct {
 	// The newest of them that was proven.
 	// +optional
 	LastProven *BackupReference `json:"lastProven,omitempty"`
-	// When the last one was due, and when the next one is.
+	// When the last one was due.
 	// +optional
 	LastTime *metav1.Time `json:"lastTime,omitempty"`
+	// When the next one is due.
 	// +optional
 	NextTime *metav1.Time `json:"nextTime,omitempty"`
 	// The EtcdBackup that runs.
