@@ -91,13 +91,13 @@ func settled(all int) string {
 }
 
 // decideMissing adds a learner for a node that waits. A node more than etcd
-// should have stays without.
+// should have stays without, or until one that is not wanted has gone.
 func decideMissing(v View, p pairs) (Action, bool) {
 	for i, n := range v.Nodes {
 		if !n.Waiting || p.ofNode[i] >= 0 {
 			continue
 		}
-		if len(v.Members) >= MaxVoters && len(v.Nodes) > MaxVoters {
+		if len(v.Members) >= MaxVoters {
 			return Action{Kind: Wait, Node: n.Name, Reason: fmt.Sprintf("%s waits to be added, but there are %d members, and more than %d only make writes slower", n.Name, len(v.Members), MaxVoters)}, false
 		}
 		if can := CanGrow(v); !can.OK {

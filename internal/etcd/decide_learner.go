@@ -34,6 +34,8 @@ func finish(v View, p pairs, j int) Action {
 		a.Reason = fmt.Sprintf("the learner on %s has not been healthy for %s, and other nodes wait: it is removed, which costs no vote, and added again when it waits", n.Name, v.UnhealthyTimeout)
 	case !m.Started():
 		a.Reason = "the learner on " + n.Name + " was added and has not started yet"
+	case m.Restarting:
+		a.Reason = "the learner on " + n.Name + " is about to be restarted, or its agent does not answer: it is promoted after that (P22)"
 	case m.Corrupt || m.Health != Healthy || !m.CaughtUp:
 		a.Reason = "the learner on " + n.Name + " is catching up"
 	case !can.OK:

@@ -33,6 +33,8 @@ func corrupted(i int) Member {
 	return m
 }
 
+func restarting(m Member) Member { m.Restarting = true; return m }
+
 func applied(m Member, index uint64) Member { m.Applied = index; return m }
 
 func healthy(from, to int) (ms []Member) {
@@ -88,6 +90,14 @@ func TestDecideInRegularOperation(t *testing.T) {
 		"I6: a learner is not promoted while its missing vote would cost the quorum": {
 			View{Nodes: wanted(1, 4), Members: append(two, voter(3, Unknown), learner(4, Healthy, true))},
 			Action{Kind: Wait, Node: "cp-4", MemberID: 4, Reason: "is promoted later"},
+		},
+		"P22: a learner that is about to be restarted is not promoted": {
+			View{Nodes: wanted(1, 2), Members: append(healthy(1, 1), restarting(learner(2, Healthy, true)))},
+			Action{Kind: Wait, Node: "cp-2", MemberID: 2, Reason: "is about to be restarted"},
+		},
+		"P22: the vote of a voter that is about to be restarted is not counted on": {
+			View{Nodes: wanted(1, 3), Members: append(healthy(1, 2), restarting(voter(3, Healthy)), voter(4, Healthy), dark(5, time.Hour, 0))},
+			Action{Kind: Wait, MemberID: 4, PeerURL: url(4), Reason: "only 2 of 5 voters would be healthy"},
 		},
 		"I7: a lost voter goes beside a learner, whose promotion waits for it": {
 			View{Nodes: append(wanted(1, 2), want(4)), Members: append(two, dark(3, timeout, timeout), learner(4, Healthy, true))},
@@ -196,6 +206,10 @@ func TestDecideInRegularOperation(t *testing.T) {
 		"seven to one, one at a time": {
 			View{Nodes: wanted(1, 1), Members: healthy(1, 7), Leader: 1},
 			Action{Kind: Remove, MemberID: 2, PeerURL: url(2), Reason: "carry the quorum"},
+		},
+		"the bootstrap member makes room for the seventh": {
+			View{Nodes: append(wanted(1, 6), waiting(7)), Members: append(healthy(1, 6), voter(9, Healthy)), Leader: 1},
+			Action{Kind: Remove, MemberID: 9, PeerURL: url(9), Reason: "carry the quorum"},
 		},
 		"an eighth node stays without": {
 			View{Nodes: append(wanted(1, 7), waiting(8)), Members: healthy(1, 7)},

@@ -4,7 +4,7 @@ import "fmt"
 
 // decideSurplus removes a healthy member that no node stands for, the
 // bootstrap member for one, once every node has its voter and these carry the
-// quorum alone. Followers go before the leader.
+// quorum alone, or there is no room for the next. Followers go before the leader.
 func decideSurplus(v View, p pairs) (Action, bool) {
 	pick := -1
 	for j, m := range v.Members {
@@ -25,7 +25,7 @@ func decideSurplus(v View, p pairs) (Action, bool) {
 		return a, true
 	}
 	for i, n := range v.Nodes {
-		if p.ofNode[i] < 0 {
+		if p.ofNode[i] < 0 && len(v.Members) < MaxVoters {
 			return Action{Kind: Wait, Node: n.Name, Reason: fmt.Sprintf("the member at %s goes once %s has its own", m.PeerURL, n.Name)}, true
 		}
 	}

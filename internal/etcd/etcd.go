@@ -59,7 +59,9 @@ func (m Member) Started() bool { return m.Name != "" }
 func (m Member) Voter() bool { return !m.Learner }
 
 // carries reports whether its vote is there to be counted on.
-func (m Member) carries() bool { return m.Voter() && m.Health == Healthy && !m.Corrupt && !m.Restarting }
+func (m Member) carries() bool {
+	return m.Voter() && m.Health == Healthy && !m.Corrupt && !m.Restarting
+}
 
 // Node is a control-plane node that is to have a member.
 type Node struct {

@@ -32,17 +32,20 @@ type operator struct {
 	jump                time.Duration // what its clock adds to the next look
 	unhealthy, unwanted map[uint64]etcd.Elapsed
 	jumps               int
+	// seenAt and wantedAt are the true ticks at which it last looked and the
+	// member was healthy, or a node stood for it; for I23.
+	seenAt, wantedAt map[uint64]int
 
 	// seen is the commit index at its last look; goal, at the one before.
 	seen, goal int
 	// What was true when it looked under the lock: I6 is about that and what
 	// operators did since.
-	served  map[uint64]bool
-	version int
+	excused, served, intact map[uint64]bool
+	version                 int
 }
 
 func newOperator(name string) *operator {
-	return &operator{name: name, unhealthy: map[uint64]etcd.Elapsed{}, unwanted: map[uint64]etcd.Elapsed{}}
+	return &operator{name: name, unhealthy: map[uint64]etcd.Elapsed{}, unwanted: map[uint64]etcd.Elapsed{}, seenAt: map[uint64]int{}, wantedAt: map[uint64]int{}}
 }
 
 func (o *operator) reset() { o.stage, o.kind, o.do, o.served = "", "", nil, nil }
@@ -88,6 +91,12 @@ func (o *operator) look(w *world) etcd.View {
 		m := &v.Members[i]
 		o.unhealthy[m.ID] = o.unhealthy[m.ID].Look(m.Health != etcd.Healthy, since)
 		o.unwanted[m.ID] = o.unwanted[m.ID].Look(unwanted[m.ID], since)
+		if _, ok := o.seenAt[m.ID]; !ok || m.Health == etcd.Healthy {
+			o.seenAt[m.ID] = w.now
+		}
+		if _, ok := o.wantedAt[m.ID]; !ok || w.wantedMember(*w.member(m.ID)) {
+			o.wantedAt[m.ID] = w.now
+		}
 		m.UnhealthyFor, m.UnwantedFor = o.unhealthy[m.ID].For, o.unwanted[m.ID].For
 	}
 	o.lastLook, o.jump, o.goal, o.seen = w.now, 0, o.seen, w.commit
@@ -100,13 +109,13 @@ func (o *operator) decide(w *world, kind string) (do any, changes bool) {
 	case "rollout":
 		r := rollout.View{Cluster: v, Target: w.target, Bound: healthyBound, AcceptDowntime: true}
 		for _, m := range w.machines {
-			if !m.wanted {
+			if !m.wanted && (w.member(m.data) == nil || w.machineOf(m.name).name != "") {
 				continue
 			}
-			n := rollout.Node{Name: m.name}
+			n := rollout.Node{Name: m.name, Leaving: !m.wanted}
 			if m.reachable() && !m.silent {
 				n = rollout.Node{
-					Name: m.name, Answers: true, Placed: m.placed, Running: m.running, LastGood: m.lastGood, RolledBackFrom: m.rolledFrom,
+					Name: m.name, Leaving: !m.wanted, Answers: true, Placed: m.placed, Running: m.running, Ill: m.ill, LastGood: m.lastGood, RolledBackFrom: m.rolledFrom,
 					PlacedFor: time.Duration(w.now-m.placedAt) * tickSeconds * time.Second,
 				}
 			}
@@ -175,8 +184,9 @@ func (o *operator) check(w *world) {
 		return
 	}
 	o.do, o.stage, o.version = do, "checked", w.version
-	o.served = map[uint64]bool{}
+	o.served, o.excused, o.intact = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
 	for _, m := range w.members {
+		o.excused[m.id], o.intact[m.id] = w.excused(m), w.intact(m)
 		o.served[m.id] = w.serves(m) && !w.taken[m.id]
 	}
 }
@@ -193,7 +203,8 @@ func (o *operator) apply(t *rapid.T, w *world) {
 		t.Fatalf("I7: %s applies %+v, and the membership was changed since it looked", o.name, o.do)
 	}
 	counted := func(m member) bool { return o.served[m.id] && !w.taken[m.id] }
-	had, whole := w.quorate(counted), w.quorate(w.intact)
+	intact := func(m member) bool { return o.intact[m.id] }
+	had, whole := w.quorate(counted), w.quorate(intact)
 	voters, _ := w.count(counted)
 	exempt := false
 	switch a := o.do.(type) {
@@ -201,6 +212,9 @@ func (o *operator) apply(t *rapid.T, w *world) {
 		o.change(t, w, a)
 	case rollout.Action:
 		m := w.machineOf(a.Node)
+		if home := w.home(a.MemberID); a.MemberID != 0 && home != nil && home.name == a.Node {
+			m = home // not wanted any more
+		}
 		switch a.Kind {
 		case rollout.MoveLeader:
 			w.moveLeader(a.To)
@@ -212,6 +226,7 @@ func (o *operator) apply(t *rapid.T, w *world) {
 			if a.Kind == rollout.Restart {
 				m.rolledFrom = ""
 			}
+			m.ill = a.Ill
 			if m.placed = a.Revision; m.reachable() || m.exists {
 				m.placedAt = w.now
 			}
@@ -233,7 +248,7 @@ func (o *operator) apply(t *rapid.T, w *world) {
 	if had && !exempt && !w.quorate(counted) {
 		t.Fatalf("I6: %s lost the quorum by %+v\n%s", o.name, o.do, w)
 	}
-	if whole && !w.quorate(w.intact) {
+	if whole && !w.quorate(intact) {
 		t.Fatalf("%s gave up the last whole majority by %+v\n%s", o.name, o.do, w)
 	}
 }
@@ -254,7 +269,7 @@ func (o *operator) change(t *rapid.T, w *world, a etcd.Action) {
 				return // etcd refuses
 			}
 		}
-		if len(w.members) >= etcd.MaxVoters+1 {
+		if len(w.members) >= etcd.MaxVoters {
 			t.Fatalf("%d members, and one more is added", len(w.members))
 		}
 		w.nextID++
@@ -272,8 +287,6 @@ func (o *operator) change(t *rapid.T, w *world, a etcd.Action) {
 				break
 			}
 		}
-		delete(w.unseenSince, a.MemberID)
-		delete(w.unwantedSince, a.MemberID)
 	case etcd.UpdatePeerURL:
 		for _, m := range w.members {
 			if m.url == a.PeerURL {
@@ -288,32 +301,26 @@ func (o *operator) change(t *rapid.T, w *world, a etcd.Action) {
 	w.version++
 }
 
-// mayRemove is I23, and against the truth: a member that is not lost by its
-// node's own word, and does not serve, has had its time.
-func (o *operator) mayRemove(t *rapid.T, w *world, x member) {
-	at := w.at(x.url)
-	home := w.home(x.id)
-	lost := at != nil && at.wanted && at.data != x.id // wiped, or another's address
-	if lost || o.served[x.id] || (home != nil && (home.corrupt || home.url != x.url)) {
-		return
-	}
-	since, unseen := w.unseenSince[x.id]
-	if u, ok := w.unwantedSince[x.id]; ok && !w.replacedName(x) && !x.learner {
-		since = max(since, u)
-	}
-	had := time.Duration(w.now-since)*tickSeconds*time.Second + time.Duration(o.jumps)*etcd.MaxStep
-	if !unseen || had < unhealthyTimeout {
-		t.Fatalf("I23: %s removes %d, of which nothing has been known for %s only\n%s", o.name, x.id, had, w)
-	}
+// excused: the member served, or is lost by its node's own word: its disk is
+// wiped, its data corrupt, its address another's.
+func (w *world) excused(x member) bool {
+	at, home := w.at(x.url), w.home(x.id)
+	return w.serves(x) || (at != nil && at.wanted && at.data != x.id) || (home != nil && (home.corrupt || home.url != x.url))
 }
 
-func (w *world) replacedName(x member) bool {
-	for _, m := range w.machines {
-		if m.wanted && m.name == x.name && m.url != x.url {
-			return true
-		}
+// mayRemove is I23, against the truth: any other member has had its time.
+func (o *operator) mayRemove(t *rapid.T, w *world, x member) {
+	if o.excused[x.id] {
+		return
 	}
-	return false
+	since := o.seenAt[x.id]
+	if !w.wantedMember(x) {
+		since = max(since, o.wantedAt[x.id])
+	}
+	had := time.Duration(w.now-since)*tickSeconds*time.Second + time.Duration(o.jumps)*etcd.MaxStep
+	if had < unhealthyTimeout {
+		t.Fatalf("I23: %s removes %d, of which nothing has been known for %s only\n%s", o.name, x.id, had, w)
+	}
 }
 
 func (w *world) machineOf(name string) *machine {

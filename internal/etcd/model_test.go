@@ -91,9 +91,9 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(rapid.IntRange(1, 7).Draw(t, "nodes"), rapid.Bool().Draw(t, "bootstrap"))
 		operators := []*operator{newOperator("A"), newOperator("B")}
+		w.operators = operators
 		for range rapid.IntRange(0, 250).Draw(t, "steps") {
 			w.elect()
-			w.note()
 			o := operators[rapid.IntRange(0, 1).Draw(t, "operator")]
 			switch rapid.SampledFrom([]string{"operator", "operator", "operator", "operator", "tick", "tick", "node", "node", "fault", "person", "process"}).Draw(t, "step") {
 			case "operator":
@@ -177,17 +177,16 @@ func converge(t *rapid.T, w *world, operators []*operator) {
 			w.lock = nil
 		}
 	}
-	const rounds = 1200
+	const rounds = 600
 	for i := range rounds {
 		w.now++
 		w.commit++
 		for _, m := range w.machines {
-			w.node(m, 3)
+			w.node(m, 100)
 		}
 		for _, o := range operators {
 			for range 4 {
 				w.elect()
-				w.note()
 				o.step(t, w, controllers[i%len(controllers)])
 			}
 		}

@@ -27,6 +27,7 @@ type machine struct {
 	// The static pod: see rollout.Node.
 	placed, running, lastGood, rolledFrom string
 	placedAt                              int
+	ill                                   bool
 	restarting, defrag                    bool
 }
 
@@ -53,11 +54,10 @@ type world struct {
 	unmanaged bool
 	recovery  string
 
-	lock *operator
+	operators []*operator
+	lock      *operator
 	// taken are the members that an operator has stopped or is about to.
 	taken map[uint64]bool
-	// unwantedSince and unseenSince are the true times, in ticks, for I23.
-	unwantedSince, unseenSince map[uint64]int
 }
 
 func (w *world) address() string {
@@ -68,7 +68,7 @@ func (w *world) address() string {
 // newWorld is a settled cluster of n, or one bootstrap member and n nodes that
 // wait to be added.
 func newWorld(n int, bootstrap bool) *world {
-	w := &world{target: "r1", commit: 1, taken: map[uint64]bool{}, unwantedSince: map[uint64]int{}, unseenSince: map[uint64]int{}}
+	w := &world{target: "r1", commit: 1, taken: map[uint64]bool{}}
 	if bootstrap {
 		w.join("bootstrap", true).wanted = false
 	}
@@ -151,8 +151,18 @@ func (w *world) quorate(of func(member) bool) bool {
 }
 
 // spare: the member may be damaged for good and the cluster still heal by
-// itself. More than that is a recovery's, not an operator's.
+// itself. More than that is a recovery's, not an operator's; so is the loss of
+// a second voter in the moment in which it becomes one.
 func (w *world) spare(lost ...*machine) bool {
+	for _, o := range w.operators {
+		if a, ok := o.do.(etcd.Action); ok && o.stage == "checked" && a.Kind == etcd.Promote {
+			for _, m := range lost {
+				if m.data == a.MemberID {
+					return false
+				}
+			}
+		}
+	}
 	return w.quorate(func(m member) bool { return w.intact(m) && !slices.Contains(lost, w.at(m.url)) })
 }
 
@@ -217,22 +227,6 @@ func (w *world) elect() {
 		if !m.learner && w.serves(m) {
 			w.leader = m.id
 			return
-		}
-	}
-}
-
-// note keeps the true times that I23 is about.
-func (w *world) note() {
-	for _, m := range w.members {
-		if w.serves(m) {
-			delete(w.unseenSince, m.id)
-		} else if _, ok := w.unseenSince[m.id]; !ok {
-			w.unseenSince[m.id] = w.now
-		}
-		if w.wantedMember(m) {
-			delete(w.unwantedSince, m.id)
-		} else if _, ok := w.unwantedSince[m.id]; !ok {
-			w.unwantedSince[m.id] = w.now
 		}
 	}
 }

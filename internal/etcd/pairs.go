@@ -62,12 +62,17 @@ func (v View) Unwanted() []uint64 {
 }
 
 // MemberOf is the member of a node, by what the node holds, its address or its
-// name.
+// name; that of a node that is not wanted any more, by its name.
 func (v View) MemberOf(name string) (Member, bool) {
 	p := v.pair()
 	for i, n := range v.Nodes {
 		if n.Name == name && p.ofNode[i] >= 0 {
 			return v.Members[p.ofNode[i]], true
+		}
+	}
+	for j, m := range v.Members {
+		if p.ofMember[j] < 0 && m.Started() && m.Name == name {
+			return m, true
 		}
 	}
 	return Member{}, false

@@ -23,7 +23,7 @@ func Next(v View) Action {
 		}
 	}
 	for _, n := range v.Nodes {
-		if n.RolledBackFrom == v.Target {
+		if n.RolledBackFrom == v.Target && !n.Leaving {
 			return Action{Kind: Stopped, Node: n.Name, Revision: v.Target, Reason: fmt.Sprintf(
 				"%s was not healthy with revision %s and was put back to %s: the roll-out stopped. See `crictl logs` of etcd on %s, then change the spec", n.Name, v.Target, n.Placed, n.Name)}
 		}
@@ -36,6 +36,14 @@ func Next(v View) Action {
 		return Action{Kind: Wait, Reason: fmt.Sprintf("%d of %d voters are healthy, and nothing is restarted with fewer than %d", healthy, all, q)}
 	}
 	if l, ok := v.Cluster.Learner(); ok {
+		// One that does not come up with what it has would hold up both this and
+		// the membership for ever. It has no vote to lose.
+		for _, n := range v.Nodes {
+			if m, ok := v.Cluster.MemberOf(n.Name); ok && m.ID == l.ID && m.Health == etcd.Unhealthy && n.Answers && !n.Leaving && n.Placed != v.Target {
+				a, _ := v.restart(n)
+				return a
+			}
+		}
 		return Action{Kind: Wait, MemberID: l.ID, Reason: "a learner is on its way, and the membership changes first (I7)"}
 	}
 	return v.nextRestart()
@@ -70,6 +78,9 @@ func (v View) underWay(n Node) (Action, bool) {
 		a.Reason = fmt.Sprintf("revision %s runs on %s, but its member cannot be reached from here: that says nothing about the revision (I23)", n.Placed, n.Name)
 		return a, true
 	}
+	if runs && n.Ill && !v.refuted(n.Placed) {
+		return Action{}, false
+	}
 	if n.LastGood == "" || n.LastGood == n.Placed {
 		if n.Placed != v.Target {
 			return Action{}, false // another revision is wanted: it may be the cure
@@ -91,9 +102,19 @@ func (v View) underWay(n Node) (Action, bool) {
 	return a, true
 }
 
+// refuted: a node that was healthy before was not with this revision.
+func (v View) refuted(revision string) bool {
+	for _, n := range v.Nodes {
+		if n.RolledBackFrom == revision {
+			return true
+		}
+	}
+	return false
+}
+
 func (v View) outdated() bool {
 	for _, n := range v.Nodes {
-		if !n.Answers || n.Placed != v.Target || n.Running != v.Target {
+		if !n.Leaving && (!n.Answers || n.Placed != v.Target || n.Running != v.Target) {
 			return true
 		}
 	}

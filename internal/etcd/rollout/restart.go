@@ -20,7 +20,7 @@ func (v View) nextRestart() Action {
 	var wait Action
 	best, rank := Action{}, 5
 	for _, n := range v.Nodes {
-		if n.Placed == v.Target {
+		if n.Leaving || n.Placed == v.Target {
 			continue
 		}
 		a, r := v.restart(n)
@@ -60,7 +60,7 @@ func (v View) restart(n Node) (a Action, rank int) {
 	all, _ := v.Cluster.Voters()
 	switch {
 	case m.Health == etcd.Unhealthy:
-		a.Kind, a.Reason = Restart, fmt.Sprintf("%s is not healthy and gets revision %s first: that costs no vote", n.Name, v.Target)
+		a.Kind, a.Ill, a.Reason = Restart, true, fmt.Sprintf("%s is not healthy and gets revision %s first: that costs no vote", n.Name, v.Target)
 		return a, 2
 	case v.Cluster.Leader == 0 && all > 1:
 		a.Reason = "no leader is known: nothing is restarted until there is one"

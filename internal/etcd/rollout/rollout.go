@@ -39,6 +39,9 @@ type Action struct {
 	To       uint64
 	// Revision that the node is to get.
 	Revision string
+	// Ill: the member is not healthy before its restart. It is kept with the
+	// revision and comes back as Node.Ill.
+	Ill bool
 	// Unlocked: the quorum is lost, and with it the lock, which lies in etcd. The
 	// member is not healthy, so there is no vote that this could cost.
 	Unlocked bool
@@ -55,6 +58,10 @@ func (a Action) Changes() bool {
 type Node struct {
 	Name    string
 	Answers bool
+	// Leaving: it has a member and is not wanted any more. It gets no new
+	// revision, but is put back if it did not come up with its last: until its
+	// member is gone its vote may be needed.
+	Leaving bool
 	// Placed is the revision of its manifest; Running, of the container that
 	// runs. They differ until the kubelet has seen the manifest, and all that
 	// time the member that answers is the one of before.
@@ -62,6 +69,9 @@ type Node struct {
 	// PlacedFor is for how long Placed has been there, by the node's own
 	// monotonic clock.
 	PlacedFor time.Duration
+	// Ill: its member was not healthy when Placed was placed. That it is not
+	// healthy now says nothing against the revision then.
+	Ill bool
 	// LastGood is the last revision that it was healthy with; "" for none.
 	LastGood string
 	// RolledBackFrom is the revision that it was last rolled back from; "" for
@@ -72,7 +82,8 @@ type Node struct {
 // View is everything the decision is made of.
 type View struct {
 	Cluster etcd.View
-	Nodes   []Node
+	// Nodes are all that are wanted or have a member.
+	Nodes []Node
 	// Target is the revision that every node is to run, by its content.
 	Target string
 	// Bound is how long a node has to be healthy with a new revision.

@@ -112,10 +112,18 @@ func TestNext(t *testing.T) {
 		},
 		"never was healthy with any, another is wanted: the cure": {
 			with(view(3), health(2, etcd.Unhealthy), node(2, func(n *Node) { n.LastGood = "" })),
-			Action{Kind: Restart, Node: "cp-2", MemberID: 2, Revision: "r2", Reason: "gets revision r2 first"},
+			Action{Kind: Restart, Node: "cp-2", MemberID: 2, Revision: "r2", Ill: true, Reason: "gets revision r2 first"},
 		},
 		"one that is not well goes first": {
-			with(view(3), health(3, etcd.Unhealthy)), Action{Kind: Restart, Node: "cp-3", MemberID: 3, Revision: "r2", Reason: "costs no vote"},
+			with(view(3), health(3, etcd.Unhealthy)), Action{Kind: Restart, Node: "cp-3", MemberID: 3, Revision: "r2", Ill: true, Reason: "costs no vote"},
+		},
+		"one that was ill before says nothing against the revision": {
+			with(view(5), health(3, etcd.Unhealthy), at(3, "r2", bound), node(3, func(n *Node) { n.Ill = true })),
+			Action{Kind: Restart, Node: "cp-2", MemberID: 2, Revision: "r2", Reason: "r2 is wanted"},
+		},
+		"one that was ill before is put back with the others": {
+			with(view(3), health(3, etcd.Unhealthy), at(3, "r2", bound), node(3, func(n *Node) { n.Ill = true }), node(2, func(n *Node) { n.RolledBackFrom = "r2" })),
+			Action{Kind: RollBack, Node: "cp-3", MemberID: 3, Revision: "r1", Reason: "is put back"},
 		},
 		"I23: one of unknown state is not touched, nor the others that the quorum needs": {
 			with(view(3), health(3, etcd.Unknown)), Action{Kind: Wait, Node: "cp-1", MemberID: 1, Revision: "r2", Reason: "only 1 of 3"},
@@ -132,6 +140,10 @@ func TestNext(t *testing.T) {
 		},
 		"I7: a learner is on its way": {
 			with(view(3), func(v *View) { v.Cluster.Members[2].Learner = true }), Action{Kind: Wait, MemberID: 3, Reason: "a learner is on its way"},
+		},
+		"a learner that does not come up gets the revision": {
+			with(view(3), health(3, etcd.Unhealthy), func(v *View) { v.Cluster.Members[2].Learner = true }),
+			Action{Kind: Restart, Node: "cp-3", MemberID: 3, Revision: "r2", Ill: true, Reason: "costs no vote"},
 		},
 		"a node without a member": {
 			with(view(3), func(v *View) { v.Cluster.Members = v.Cluster.Members[:2] }), Action{Kind: Restart, Node: "cp-3", Revision: "r2", Reason: "costs no vote"},
@@ -153,6 +165,13 @@ func TestNext(t *testing.T) {
 		},
 		"current, and ill for another reason": {
 			with(view(3), done(1), done(2), done(3), health(3, etcd.Unhealthy)), Action{Kind: Done, Reason: "cp-3 is unhealthy for another reason"},
+		},
+		"a node that leaves gets no new revision": {
+			with(view(3), done(1), done(2), node(3, func(n *Node) { n.Leaving = true })), Action{Kind: Done, Reason: "and is healthy"},
+		},
+		"a node that leaves, and did not come back, is put back": {
+			with(view(3), health(3, etcd.Unhealthy), at(3, "r2", bound), node(3, func(n *Node) { n.Leaving = true }), func(v *View) { v.Cluster.Nodes = v.Cluster.Nodes[:2] }),
+			Action{Kind: RollBack, Node: "cp-3", MemberID: 3, Revision: "r1", Reason: "is put back"},
 		},
 		"no revision yet":         {with(view(3), func(v *View) { v.Target = "" }), Action{Kind: Wait, Reason: "no revision"}},
 		"P17: a recovery is open": {with(view(3), func(v *View) { v.Cluster.Pause.Recovery = "r-1" }), Action{Kind: Wait, Reason: "recovery r-1"}},
