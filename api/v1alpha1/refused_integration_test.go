@@ -44,7 +44,8 @@ func (a *api) accepted(t *testing.T) {
 		{"EtcdBackupSchedule", `{schedule: "@hourly"}`},
 		{"EtcdBackupSchedule", `{schedule: "0 3 * * *"}`},
 		{"EtcdBackupSchedule", `{schedule: "5,35 */6 1-7,15 JAN-MAR,12 MON-FRI"}`},
-		{"EtcdBackupSchedule", `{schedule: "0-29/5 22-23,0-4 31 1,3,5 7"}`},
+		{"EtcdBackupSchedule", `{schedule: "0-29/5 22-23,0-4 31 1,3,5 6"}`},
+		{"EtcdBackupSchedule", `{schedule: "0 0 * OCT-DEC/2 SUN-SAT"}`},
 		{"EtcdBackupSchedule", `{schedule: "0 0 31 2 1"}`}, // Mondays in February
 		{"EtcdBackupSchedule", `{schedule: "0 0 29 2 *"}`}, // in leap years
 		{"EtcdBackupSchedule", `{schedule: "* * * * *", suspend: true, prove: {policy: Never}, retention: {maxAge: 720h}}`},
@@ -127,7 +128,11 @@ func (a *api) refused(t *testing.T) {
 		{"EtcdBackupSchedule", "s", `{schedule: "0 0 L * *"}`, "the third field is the day of the month"},
 		{"EtcdBackupSchedule", "s", `{schedule: "0 0 1 13 *"}`, "the fourth field is the month"},
 		{"EtcdBackupSchedule", "s", `{schedule: "0 0 1 MAI *"}`, "the fourth field is the month"},
-		{"EtcdBackupSchedule", "s", `{schedule: "0 0 * * 8"}`, "the fifth field is the day of the week"},
+		{"EtcdBackupSchedule", "s", `{schedule: "0 0 * * 1-FRI"}`, "the fifth field is the day of the week"},
+		{"EtcdBackupSchedule", "s", `{schedule: "0 0 1 DEC-2 *"}`, "the fourth field is the month"},
+		{"EtcdBackupSchedule", "s", `{schedule: "0 0 * * FRI-SUN"}`, "a range runs from the earlier name to the later one"},
+		{"EtcdBackupSchedule", "s", `{schedule: "0 0 1 OCT-MAR *"}`, "a range runs from the earlier name to the later one"},
+		{"EtcdBackupSchedule", "s", `{schedule: "0 0 * * 7"}`, "the fifth field is the day of the week"},
 		{"EtcdBackupSchedule", "s", `{schedule: "0 0 * * Monday"}`, "the fifth field is the day of the week"},
 		{"EtcdBackupSchedule", "s", `{schedule: "0 22-4 * * *"}`, "a range runs from the smaller number to the larger one"},
 		{"EtcdBackupSchedule", "s", `{schedule: "0 0 1,9-8/2 * *"}`, "a range runs from the smaller number to the larger one"},
