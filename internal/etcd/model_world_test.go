@@ -150,20 +150,24 @@ func (w *world) quorate(of func(member) bool) bool {
 	return ok >= etcd.Quorum(all)
 }
 
-// spare: the member may be damaged for good and the cluster still heal by
-// itself. More than that is a recovery's, not an operator's; so is the loss of
-// a second voter in the moment in which it becomes one.
+// spare: the machines may be damaged for good and the cluster still heal by
+// itself. More than that is a recovery's, not an operator's; so is what breaks
+// in the moment between an operator's last look and the change it makes.
 func (w *world) spare(lost ...*machine) bool {
+	whole := func(m member) bool { return w.intact(m) && !slices.Contains(lost, w.at(m.url)) }
+	after := world{machines: w.machines, members: slices.Clone(w.members)}
 	for _, o := range w.operators {
-		if a, ok := o.do.(etcd.Action); ok && o.stage == "checked" && a.Kind == etcd.Promote {
-			for _, m := range lost {
-				if m.data == a.MemberID {
-					return false
-				}
+		a, ok := o.do.(etcd.Action)
+		if x := after.member(a.MemberID); ok && o.stage == "checked" && x != nil {
+			switch a.Kind {
+			case etcd.Promote:
+				x.learner = false
+			case etcd.Remove:
+				x.learner = true // as good as gone
 			}
 		}
 	}
-	return w.quorate(func(m member) bool { return w.intact(m) && !slices.Contains(lost, w.at(m.url)) })
+	return w.quorate(whole) && after.quorate(whole)
 }
 
 // node is one round of a machine's kubelet, guard and etcd.

@@ -78,7 +78,11 @@ func (v View) underWay(n Node) (Action, bool) {
 		a.Reason = fmt.Sprintf("revision %s runs on %s, but its member cannot be reached from here: that says nothing about the revision (I23)", n.Placed, n.Name)
 		return a, true
 	}
-	if runs && n.Ill && !v.refuted(n.Placed) {
+	all, healthy := v.Cluster.Voters()
+	quorate := healthy >= etcd.Quorum(all)
+	if runs && n.Ill && quorate && !v.refuted(n.Placed) {
+		// Without a quorum there is nothing to be proven by going on, and this
+		// member may be the one that is missed: it is put back.
 		return Action{}, false
 	}
 	if n.LastGood == "" || n.LastGood == n.Placed {
@@ -88,9 +92,7 @@ func (v View) underWay(n Node) (Action, bool) {
 		a.Kind, a.Reason = Stopped, fmt.Sprintf("%s %s after %s, and there is no revision that it was healthy with before: the roll-out stopped. See `crictl logs` of etcd on %s", n.Name, what, v.Bound, n.Name)
 		return a, true
 	}
-	all, healthy := v.Cluster.Voters()
-	a.Kind, a.Revision = RollBack, n.LastGood
-	a.Unlocked = healthy < etcd.Quorum(all)
+	a.Kind, a.Revision, a.Unlocked = RollBack, n.LastGood, !quorate
 	a.Reason = fmt.Sprintf("%s %s after %s with revision %s: it is put back to %s, and the roll-out stops", n.Name, what, v.Bound, n.Placed, n.LastGood)
 	if known && m.Health == etcd.Healthy {
 		// What runs is still the one of before, and it serves: putting the

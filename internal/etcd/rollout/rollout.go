@@ -42,8 +42,10 @@ type Action struct {
 	// Ill: the member is not healthy before its restart. It is kept with the
 	// revision and comes back as Node.Ill.
 	Ill bool
-	// Unlocked: the quorum is lost, and with it the lock, which lies in etcd. The
-	// member is not healthy, so there is no vote that this could cost.
+	// Unlocked: if the lock cannot be taken, it goes on without. The quorum is
+	// lost, and the lock with it, which lies in etcd; the member is not healthy,
+	// so there is no vote that this could cost. The agent is asked to do it only
+	// if its etcd is not healthy then, either: a look may be old when it arrives.
 	Unlocked bool
 	Reason   string
 }

@@ -125,6 +125,10 @@ func TestNext(t *testing.T) {
 			with(view(3), health(3, etcd.Unhealthy), at(3, "r2", bound), node(3, func(n *Node) { n.Ill = true }), node(2, func(n *Node) { n.RolledBackFrom = "r2" })),
 			Action{Kind: RollBack, Node: "cp-3", MemberID: 3, Revision: "r1", Reason: "is put back"},
 		},
+		"one that was ill before is put back if the quorum misses it": {
+			with(view(3), health(3, etcd.Unhealthy), at(3, "r2", bound), node(3, func(n *Node) { n.Ill = true }), health(2, etcd.Unknown)),
+			Action{Kind: RollBack, Node: "cp-3", MemberID: 3, Revision: "r1", Unlocked: true, Reason: "is put back"},
+		},
 		"I23: one of unknown state is not touched, nor the others that the quorum needs": {
 			with(view(3), health(3, etcd.Unknown)), Action{Kind: Wait, Node: "cp-1", MemberID: 1, Revision: "r2", Reason: "only 1 of 3"},
 		},
