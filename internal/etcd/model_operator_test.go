@@ -183,7 +183,7 @@ func (o *operator) check(w *world) {
 		o.finish(w)
 		return
 	}
-	o.do, o.stage, o.version = do, "checked", w.version
+	o.do, o.stage, o.version, o.back = do, "checked", w.version, w.unmanaged || w.recovery != ""
 	o.served, o.excused, o.intact = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
 	for _, m := range w.members {
 		o.excused[m.id], o.intact[m.id] = w.excused(m), w.intact(m)
@@ -199,6 +199,9 @@ func (o *operator) finish(w *world) {
 }
 
 func (o *operator) apply(t *rapid.T, w *world) {
+	if o.back {
+		t.Fatalf("P17: %s does not stand back: %+v", o.name, o.do)
+	}
 	if a, ok := o.do.(rollout.Action); ok && a.Unlocked {
 		// The agent's own check.
 		if x := w.member(a.MemberID); x == nil || w.serves(*x) {
