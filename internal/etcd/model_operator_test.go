@@ -42,6 +42,7 @@ type operator struct {
 	// operators did since.
 	excused, served, intact map[uint64]bool
 	version                 int
+	back                    bool // it was to stand back
 }
 
 func newOperator(name string) *operator {
