@@ -54,6 +54,9 @@ func Decide(v View) Action {
 	if q := Quorum(all); healthy < q {
 		return Action{Kind: Wait, Reason: fmt.Sprintf("%d of %d voters are healthy, and a change of the membership needs %d", healthy, all, q)}
 	}
+	if len(v.Nodes) == 0 {
+		return Action{Kind: Wait, Reason: "no node is wanted, which is more likely a list that could not be read: all members stay"}
+	}
 	p := v.pair()
 	if p.conflict != "" {
 		return Action{Kind: Wait, Reason: p.conflict}

@@ -129,9 +129,6 @@ func lostNode(v View, p pairs, j int) (why, not string) {
 	if p.ofMember[j] >= 0 || m.Health == Healthy {
 		return "", ""
 	}
-	if len(v.Nodes) == 0 {
-		return "", "no node is wanted: the last members stay"
-	}
 	if since := min(m.UnhealthyFor, m.UnwantedFor); since < v.UnhealthyTimeout {
 		return "", fmt.Sprintf("no node stands for %s, and it is not seen healthy; it goes after %s, and that is %s so far", label(m), v.UnhealthyTimeout, short(since))
 	}

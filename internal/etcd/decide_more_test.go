@@ -277,3 +277,22 @@ func TestElapsed(t *testing.T) {
 		t.Errorf("after a break: %v", e)
 	}
 }
+
+// I8: the goal is what the leader had one look ago, and not long ago.
+func TestCaughtUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		applied, goal int64
+		since         time.Duration
+		want          bool
+	}{
+		"it has applied it":                 {10, 10, time.Second, true},
+		"it has not":                        {9, 10, time.Second, false},
+		"nothing is known of the leader":    {10, 0, time.Second, false},
+		"whoever looks stood still":         {10, 10, MaxStep + 1, false},
+		"a clock that is not to be trusted": {10, 10, -time.Second, false},
+	} {
+		if got := CaughtUp(c.applied, c.goal, c.since); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -20,10 +20,6 @@ func decideSurplus(v View, p pairs) (Action, bool) {
 	}
 	m := v.Members[pick]
 	a := Action{Kind: Wait, MemberID: m.ID, PeerURL: m.PeerURL}
-	if len(v.Nodes) == 0 {
-		a.Reason = "no node is wanted: the last members stay"
-		return a, true
-	}
 	for i, n := range v.Nodes {
 		if p.ofNode[i] < 0 && len(v.Members) < MaxVoters {
 			return Action{Kind: Wait, Node: n.Name, Reason: fmt.Sprintf("the member at %s goes once %s has its own", m.PeerURL, n.Name)}, true

@@ -49,7 +49,7 @@ func TestDecide(t *testing.T) {
 		{"no quorum, no change", seen([]Node{want(1), waiting(2)}, []Member{voter(1, Unknown)}), Wait, 0, ""},
 		{"the bootstrap member stays until all have theirs", seen([]Node{want(1), want(2)}, []Member{voter(9, Healthy), voter(1, Healthy)}), Wait, 0, "cp-2"},
 		{"the bootstrap member goes", seen([]Node{want(1), want(2), want(3)}, []Member{voter(9, Healthy), voter(1, Healthy), voter(2, Healthy), voter(3, Healthy)}), Remove, 9, ""},
-		{"no node wanted: nothing is removed", seen(nil, []Member{voter(1, Healthy)}), Wait, 1, ""},
+		{"no node wanted: nothing is removed", seen(nil, []Member{voter(1, Healthy)}), Wait, 0, ""},
 		{"settled", seen([]Node{want(1), want(2), want(3)}, []Member{voter(1, Healthy), voter(2, Healthy), voter(3, Healthy)}), Settled, 0, ""},
 		{"a voter of unknown health is waited for, not removed", seen([]Node{want(1), want(2), want(3)}, []Member{voter(1, Healthy), voter(2, Healthy), voter(3, Unknown)}), Wait, 0, ""},
 	} {

@@ -43,6 +43,8 @@ type operator struct {
 	excused, served, intact map[uint64]bool
 	version                 int
 	back                    bool // it was to stand back
+	home                    map[uint64]string
+	goalAge                 int // ticks between its last two looks
 }
 
 func newOperator(name string) *operator {
@@ -100,6 +102,7 @@ func (o *operator) look(w *world) etcd.View {
 		}
 		m.UnhealthyFor, m.UnwantedFor = o.unhealthy[m.ID].For, o.unwanted[m.ID].For
 	}
+	o.goalAge = w.now - o.lastLook
 	o.lastLook, o.jump, o.goal, o.seen = w.now, 0, o.seen, w.commit
 	return v
 }
@@ -185,10 +188,14 @@ func (o *operator) check(w *world) {
 		return
 	}
 	o.do, o.stage, o.version, o.back = do, "checked", w.version, w.unmanaged || w.recovery != ""
-	o.served, o.excused, o.intact = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
+	o.served, o.excused, o.intact, o.home = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}, map[uint64]string{}
 	for _, m := range w.members {
 		o.excused[m.id], o.intact[m.id] = w.excused(m), w.intact(m)
-		o.served[m.id] = w.serves(m) && !w.taken[m.id]
+		home := w.home(m.id)
+		o.served[m.id] = w.serves(m) && !w.taken[m.id] && !home.corrupt
+		if home != nil {
+			o.home[m.id] = home.url
+		}
 	}
 }
 
@@ -218,6 +225,7 @@ func (o *operator) apply(t *rapid.T, w *world) {
 	exempt := false
 	switch a := o.do.(type) {
 	case etcd.Action:
+		exempt = a.Kind == etcd.UpdatePeerURL && voters <= 2
 		o.change(t, w, a)
 	case rollout.Action:
 		m := w.machineOf(a.Node)
@@ -287,6 +295,12 @@ func (o *operator) change(t *rapid.T, w *world, a etcd.Action) {
 		if at := w.at(x.url); at != nil && at.data == x.id && (o.goal == 0 || at.applied < o.goal) {
 			t.Fatalf("I8: %s promotes %d, which has applied %d of %d", o.name, x.id, at.applied, o.goal)
 		}
+		if age := time.Duration(o.goalAge) * tickSeconds * time.Second; o.jumps == 0 && age > etcd.MaxStep {
+			t.Fatalf("I8: %s promotes %d for what the leader had %s ago", o.name, x.id, age)
+		}
+		if all, _ := w.count(w.serves); all > 1 {
+			o.served[x.id] = false // it may die of it
+		}
 		x.learner = false
 	case etcd.Remove:
 		o.mayRemove(t, w, *x)
@@ -302,7 +316,13 @@ func (o *operator) change(t *rapid.T, w *world, a etcd.Action) {
 				return // etcd refuses
 			}
 		}
-		x.url = a.PeerURL
+		if o.home[x.id] != a.PeerURL {
+			t.Fatalf("P20: %s sends %d to %s, where its data is not\n%s", o.name, x.id, a.PeerURL, w)
+		}
+		x.url, w.taken[x.id] = a.PeerURL, true
+		if home := w.home(x.id); home != nil {
+			home.restarting = true // as far as its peers go: they connect anew
+		}
 	case etcd.MoveLeader:
 		w.moveLeader(a.To)
 		return

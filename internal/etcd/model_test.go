@@ -87,33 +87,38 @@ func draw(t *rapid.T, w *world) *machine {
 // removed before its time (I23); and once faults stop, the cluster comes to
 // what is wanted.
 func TestModel(t *testing.T) {
-	faultNames := sortedKeys(faults)
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(rapid.IntRange(1, 7).Draw(t, "nodes"), rapid.Bool().Draw(t, "bootstrap"))
-		operators := []*operator{newOperator("A"), newOperator("B")}
-		w.operators = operators
-		for range rapid.IntRange(0, 250).Draw(t, "steps") {
-			w.elect()
-			o := operators[rapid.IntRange(0, 1).Draw(t, "operator")]
-			switch rapid.SampledFrom([]string{"operator", "operator", "operator", "operator", "tick", "tick", "node", "node", "fault", "person", "process"}).Draw(t, "step") {
-			case "operator":
-				o.step(t, w, rapid.SampledFrom(controllers).Draw(t, "controller"))
-			case "tick":
-				w.now++
-				w.commit += rapid.IntRange(0, 3).Draw(t, "writes")
-			case "node":
-				w.node(draw(t, w), rapid.IntRange(0, 5).Draw(t, "catch up"))
-			case "fault":
-				m, name := draw(t, w), rapid.SampledFrom(faultNames).Draw(t, "fault")
-				faults[name](t, w, m)
-			case "person":
-				person(t, w)
-			case "process":
-				process(t, w, o)
-			}
+	// rapid makes 100 sequences at a time, of up to 250 steps each.
+	for i := range 6 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) { rapid.Check(t, model) })
+	}
+}
+
+func model(t *rapid.T) {
+	w := newWorld(rapid.IntRange(1, 7).Draw(t, "nodes"), rapid.Bool().Draw(t, "bootstrap"))
+	operators := []*operator{newOperator("A"), newOperator("B")}
+	w.operators = operators
+	names := slices.Sorted(maps.Keys(faults))
+	for range rapid.IntRange(0, 250).Draw(t, "steps") {
+		w.elect()
+		o := operators[rapid.IntRange(0, 1).Draw(t, "operator")]
+		switch rapid.SampledFrom([]string{"operator", "operator", "operator", "operator", "tick", "tick", "node", "node", "fault", "person", "process"}).Draw(t, "step") {
+		case "operator":
+			o.step(t, w, rapid.SampledFrom(controllers).Draw(t, "controller"))
+		case "tick":
+			w.now += rapid.IntRange(1, 3).Draw(t, "ticks")
+			w.commit += rapid.IntRange(0, 3).Draw(t, "writes")
+		case "node":
+			w.node(draw(t, w), rapid.IntRange(0, 5).Draw(t, "catch up"))
+		case "fault":
+			m, name := draw(t, w), rapid.SampledFrom(names).Draw(t, "fault")
+			faults[name](t, w, m)
+		case "person":
+			person(t, w)
+		case "process":
+			process(t, w, o)
 		}
-		converge(t, w, operators)
-	})
+	}
+	converge(t, w, operators)
 }
 
 // person is what a person does.
@@ -217,5 +222,3 @@ func (w *world) settled() bool {
 	}
 	return true
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
