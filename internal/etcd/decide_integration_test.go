@@ -85,8 +85,8 @@ func (c *cluster) view() (etcd.View, error) {
 				continue
 			}
 			m.Health, m.Applied, v.Leader = etcd.Healthy, st.RaftAppliedIndex, st.Leader
-			m.CaughtUp = etcd.CaughtUp(int64(st.RaftAppliedIndex), goal, since) //nolint:gosec // small
-			c.goal, c.looked = max(c.goal, int64(st.RaftIndex)), time.Now()     //nolint:gosec // small
+			m.CaughtUp = etcd.CaughtUp(int64(st.RaftAppliedIndex), goal, since)
+			c.goal, c.looked = max(c.goal, int64(st.RaftIndex)), time.Now()
 		}
 		v.Members = append(v.Members, m)
 	}

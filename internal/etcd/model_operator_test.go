@@ -80,7 +80,7 @@ func (o *operator) look(w *world) etcd.View {
 				m.Health = etcd.Healthy
 			}
 			m.Corrupt = at.corrupt && at.data == x.id
-			m.Applied = uint64(at.applied) //nolint:gosec // small
+			m.Applied = uint64(at.applied)
 			m.CaughtUp = etcd.CaughtUp(int64(at.applied), int64(o.seen), since)
 			m.Restarting = at.silent || at.placed != at.running
 		}

@@ -264,6 +264,14 @@ func TestAlarms(t *testing.T) {
 			if err := held.Act(ctx, func(context.Context) error { return nil }); err == nil {
 				t.Error("the holder of before still acts")
 			}
+			// The membership can be changed all the same: a corrupt member can be replaced.
+			added, err := c.MemberAddAsLearner(ctx, []string{"http://127.0.0.1:1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.MemberRemove(ctx, added.Member.ID); err != nil {
+				t.Error(err)
+			}
 			raise(pb.AlarmRequest_DEACTIVATE)
 			again, err := Acquire(ctx, c, "second", etcdtest.WaitFor, quiet)
 			if err != nil {
