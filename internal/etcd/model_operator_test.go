@@ -97,7 +97,7 @@ func (o *operator) look(w *world) etcd.View {
 		if _, ok := o.seenAt[m.ID]; !ok || m.Health == etcd.Healthy {
 			o.seenAt[m.ID] = w.now
 		}
-		if _, ok := o.wantedAt[m.ID]; !ok || w.wantedMember(*w.member(m.ID)) {
+		if _, ok := o.wantedAt[m.ID]; !ok || !unwanted[m.ID] {
 			o.wantedAt[m.ID] = w.now
 		}
 		m.UnhealthyFor, m.UnwantedFor = o.unhealthy[m.ID].For, o.unwanted[m.ID].For
@@ -343,7 +343,7 @@ func (o *operator) mayRemove(t *rapid.T, w *world, x member) {
 		return
 	}
 	since := o.seenAt[x.id]
-	if !w.wantedMember(x) {
+	if o.wantedAt[x.id] < o.lastLook {
 		since = max(since, o.wantedAt[x.id])
 	}
 	had := time.Duration(w.now-since)*tickSeconds*time.Second + time.Duration(o.jumps)*etcd.MaxStep

@@ -234,19 +234,3 @@ func (w *world) elect() {
 		}
 	}
 }
-
-// wantedMember: a Node stands for the member, by what its machine holds, else
-// by its address, else by its name.
-func (w *world) wantedMember(x member) bool {
-	return slices.ContainsFunc(w.machines, func(m *machine) bool {
-		switch {
-		case !m.wanted:
-			return false
-		case w.member(m.data) != nil:
-			return m.data == x.id
-		case slices.ContainsFunc(w.members, func(o member) bool { return o.url == m.url }):
-			return m.url == x.url
-		}
-		return x.name != "" && m.name == x.name
-	})
-}

@@ -80,9 +80,9 @@ func (v View) underWay(n Node) (Action, bool) {
 	}
 	all, healthy := v.Cluster.Voters()
 	quorate := healthy >= etcd.Quorum(all)
+	// It was ill before, so the others show whether the revision is good; without
+	// a quorum they cannot, and this member may be the one that is missed.
 	if runs && n.Ill && quorate && !v.refuted(n.Placed) {
-		// Without a quorum there is nothing to be proven by going on, and this
-		// member may be the one that is missed: it is put back.
 		return Action{}, false
 	}
 	if n.LastGood == "" || n.LastGood == n.Placed {
