@@ -48,7 +48,8 @@ func remove(v View, a Action, m Member, why string) Action {
 }
 
 // handOver moves the leadership off a member that is to go: a removed leader
-// leaves the others to notice, which stops writes for an election's time.
+// leaves the others to notice, which stops writes for an election's time. It
+// goes to one that stays, if there is any.
 func handOver(v View, a Action, m Member) Action {
 	p := v.pair()
 	to, ok := Successor(v, m.ID, func(o Member) bool {
@@ -59,6 +60,9 @@ func handOver(v View, a Action, m Member) Action {
 		}
 		return false
 	})
+	if !ok {
+		to, ok = Successor(v, m.ID, nil)
+	}
 	if !ok {
 		a.Kind, a.Reason = Wait, label(m)+" leads, and there is no healthy voter to take over before it goes"
 		return a

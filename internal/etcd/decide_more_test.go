@@ -175,6 +175,10 @@ func TestDecideInRegularOperation(t *testing.T) {
 			View{Nodes: wanted(1, 3), Members: []Member{voter(1, Healthy), applied(voter(2, Healthy), 9), corrupted(3)}, Leader: 3},
 			Action{Kind: MoveLeader, Node: "cp-3", MemberID: 3, PeerURL: url(3), To: 2, Reason: "handed to cp-2 first"},
 		},
+		"corrupt data that leads is handed to one that goes later, if there is no other": {
+			View{Nodes: []Node{want(3)}, Members: append(slices.Clip(healthy(1, 2)), corrupted(3)), Leader: 3},
+			Action{Kind: MoveLeader, Node: "cp-3", MemberID: 3, PeerURL: url(3), To: 1, Reason: "handed to cp-1 first"},
+		},
 		"I6: corrupt data does not count for the quorum": {
 			View{Nodes: wanted(1, 2), Members: append(healthy(1, 1), corrupted(2))},
 			Action{Kind: Wait, Reason: "1 of 2 voters are healthy"},
