@@ -14,7 +14,7 @@ func newOperatorCommand() *cobra.Command {
 	var o operator.Options
 	c := &cobra.Command{
 		Use:   "operator",
-		Short: "Report on etcd and publish its endpoints, make backups by the clock (the operator's Deployment)",
+		Short: "Report on etcd, publish its endpoints, make the backups that are asked for (the operator's Deployment)",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.Log = slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("part", "operator")

@@ -29,7 +29,10 @@ import (
 
 	"clusteretcd.io/ceo/api/v1alpha1"
 	agentclient "clusteretcd.io/ceo/internal/agent/client"
+	"clusteretcd.io/ceo/internal/operator/backups"
+	"clusteretcd.io/ceo/internal/operator/endpoints"
 	"clusteretcd.io/ceo/internal/operator/observe"
+	"clusteretcd.io/ceo/internal/operator/recoveries"
 	"clusteretcd.io/ceo/internal/operator/status"
 	"clusteretcd.io/ceo/internal/pki"
 )
@@ -178,10 +181,10 @@ func managerOptions(o Options, scheme *runtime.Scheme, logger logr.Logger) ctrl.
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Node{}:      {Transform: slimNode},
-				&corev1.ConfigMap{}: named("etcd-endpoints"),
-				&corev1.Service{}:   named("host-etcd"),
+				&corev1.ConfigMap{}: named(endpoints.ConfigMapName),
+				&corev1.Service{}:   named(endpoints.ServiceName),
 				&discoveryv1.EndpointSlice{}: {
-					Namespaces: kubeSystem, Label: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: "host-etcd"}),
+					Namespaces: kubeSystem, Label: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: endpoints.ServiceName}),
 				},
 			},
 		},
@@ -208,6 +211,9 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 	recorder := mgr.GetEventRecorder("ceo-operator")
 	for _, c := range []interface{ Register(ctrl.Manager) error }{
 		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
+		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
+		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
+		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 	} {
 		if err := c.Register(mgr); err != nil {
 			return fmt.Errorf("the operator cannot start: %w", err)

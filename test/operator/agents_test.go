@@ -105,7 +105,7 @@ func (w *world) newCluster3(t *testing.T) []*double {
 	var hosts []*host
 	initial := ""
 	for i := range 3 {
-		h := w.newHost(t, "cp-"+strconv.Itoa(i+1), "127.0.0.1"+strconv.Itoa(i+1))
+		h := w.newHost(t, "cp-"+strconv.Itoa(i+1), "10.99.0.1"+strconv.Itoa(i+1))
 		hosts = append(hosts, h)
 		if i > 0 {
 			initial += ","

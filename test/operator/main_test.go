@@ -60,5 +60,21 @@ func loopbackUp() error {
 		return err
 	}
 	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r); err != nil {
+		return err
+	}
+	// The nodes' addresses: an EndpointSlice takes none of 127.0.0.0/8.
+	for i := range 3 {
+		a, err := unix.NewIfreq(fmt.Sprintf("lo:%d", i+1))
+		if err != nil {
+			return err
+		}
+		if err := a.SetInet4Addr([]byte{10, 99, 0, byte(11 + i)}); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, a); err != nil {
+			return err
+		}
+	}
+	return nil
 }

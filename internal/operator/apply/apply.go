@@ -54,7 +54,9 @@ func Singleton(mgr ctrl.Manager, name string, looks <-chan event.GenericEvent, w
 	one := []ctrl.Request{{}}
 	one[0].Name = name
 	b := ctrl.NewControllerManagedBy(mgr).Named(name).WatchesRawSource(source.Channel(looks, handler.Funcs{
-		GenericFunc: func(_ context.Context, _ event.GenericEvent, q workqueue.TypedRateLimitingInterface[ctrl.Request]) { q.Add(one[0]) },
+		GenericFunc: func(_ context.Context, _ event.GenericEvent, q workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+			q.Add(one[0])
+		},
 	}))
 	for _, o := range watched {
 		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []ctrl.Request { return one }))
