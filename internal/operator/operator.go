@@ -66,8 +66,10 @@ func (o Options) withDefaults() Options {
 		p *time.Duration
 		d time.Duration
 	}{
-		{&o.Every, observe.Every}, {&o.CataloguesEvery, observe.CataloguesEvery},
-		{&o.Grace, observe.Grace}, {&o.InspectLimit, observe.InspectLimit},
+		{&o.Every, observe.Every},
+		{&o.CataloguesEvery, observe.CataloguesEvery},
+		{&o.Grace, observe.Grace},
+		{&o.InspectLimit, observe.InspectLimit},
 	} {
 		if *d.p == 0 {
 			*d.p = d.d

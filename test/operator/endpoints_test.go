@@ -7,13 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/internal/agent/agentpb"

@@ -108,7 +108,7 @@ func (c *Controller) wait(b *v1alpha1.EtcdBackup, why string, o observe.Observat
 // failed tells a backup that failed from one that nobody knows of: the agent, or the way to it, was lost on the way.
 func (c *Controller) failed(ctx context.Context, b, want *v1alpha1.EtcdBackup, condition, reason string, err error) (ctrl.Result, error) {
 	if ctx.Err() != nil {
-		return ctrl.Result{}, nil // this operator ends; the next one goes on
+		return ctrl.Result{}, nil //nolint:nilerr // this operator ends; the next one goes on
 	}
 	var lost *lostError
 	if errors.As(err, &lost) {
