@@ -176,7 +176,7 @@ func (d *double) Inspect(ctx context.Context, _ *agentpb.InspectRequest) (*agent
 // ask is what the agent's own look at its etcd comes to, of a real etcd.
 func (d *double) ask(ctx context.Context) *agentpb.Etcd {
 	out := &agentpb.Etcd{}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 700*time.Millisecond)
 	defer cancel()
 	fail := func(err error) *agentpb.Etcd {
 		out.Error = err.Error()
