@@ -52,7 +52,7 @@ unit: ## The fast loop: no root, no lab, no etcd
 	cd lab && go test -timeout $(UNIT_LIMIT) ./...
 
 .PHONY: integration
-integration: deps-etcd deps-s3 ## Unit tests and those that run real etcd processes and a real S3 server
+integration: deps deps-s3 ## Unit tests and those that run real etcd, kube-apiserver and S3 server processes
 	go test -tags integration -timeout $(INTEGRATION_LIMIT) ./...
 
 # As many at once as there are cores, each with one worker. Minimising is bounded by runs: a target with goroutines has no
@@ -96,7 +96,7 @@ lint-go: $(GOLANGCI)
 # depguard sees what a package imports itself; this sees what it drags in.
 .PHONY: lint-imports
 lint-imports:
-	@for p in ./internal/agent ./internal/guard ./internal/recovery/engine ./internal/install; do \
+	@for p in ./internal/agent ./internal/guard ./internal/recovery/engine ./internal/install ./cmd/ceo; do \
 		deps=$$(go list -deps $$p); \
 		if bad=$$(grep -E '^(k8s\.io/client-go|sigs\.k8s\.io/controller-runtime)(/|$$)' <<<"$$deps"); then \
 			echo "$$p must work with the API server down (I24), and depends on:"; echo "$$bad"; exit 1; \
@@ -113,6 +113,7 @@ lint-modules:
 
 .PHONY: lint-generated
 lint-generated:
+	tools/crds.sh check
 	@if command -v protoc >/dev/null; then tools/protoc.sh check; \
 	else echo "generated files: not checked, there is no protoc here (apt-get install protobuf-compiler libprotobuf-dev)"; fi
 
@@ -122,7 +123,8 @@ fmt: $(GOLANGCI) ## Format all Go files as `make lint` wants them
 	cd lab && $(GOLANGCI) fmt ./...
 
 .PHONY: generate
-generate: ## Generate Go from the agent's protocol (needs protoc: apt-get install protobuf-compiler libprotobuf-dev)
+generate: ## Generate CRDs and deep copies from the API, and Go from the agent's protocol (needs protoc: apt-get install protobuf-compiler libprotobuf-dev)
+	tools/crds.sh write
 	tools/protoc.sh write
 
 ##@ Building
@@ -130,6 +132,10 @@ generate: ## Generate Go from the agent's protocol (needs protoc: apt-get instal
 .PHONY: build
 build: ## bin/ceo, static
 	$(GOBUILD) -o bin/ceo ./cmd/ceo
+
+.PHONY: build-operator
+build-operator: ## bin/ceo-operator, static
+	$(GOBUILD) -o bin/ceo-operator ./cmd/ceo-operator
 
 .PHONY: build-failpoints
 build-failpoints: ## bin/failpoints/ceo, which dies where a test asks it to; never for use
@@ -152,7 +158,7 @@ deps: ## What the lab is made of: Debian packages; Kubernetes, etcd and images b
 	cd lab && go run . deps
 
 .PHONY: deps-etcd
-deps-etcd: ## etcd alone, for `make integration`
+deps-etcd: ## etcd alone, without root
 	cd lab && go run . deps --etcd-only
 
 .PHONY: deps-s3

@@ -17,6 +17,10 @@ const (
 	Promote Kind = "promote"
 	// Remove takes the member out of the membership.
 	Remove Kind = "remove"
+	// MoveLeader hands the leadership from the member to another, To.
+	MoveLeader Kind = "move-leader"
+	// UpdatePeerURL tells the membership the member's new address.
+	UpdatePeerURL Kind = "update-peer-url"
 )
 
 // Action is at most one change of the membership (I7), with its reason.
@@ -25,114 +29,84 @@ type Action struct {
 	Node     string
 	PeerURL  string
 	MemberID uint64
-	Reason   string
+	// To is the member that takes the leadership over.
+	To     uint64
+	Reason string
 }
+
+// Changes reports whether there is anything to be done.
+func (a Action) Changes() bool { return a.Kind != Wait && a.Kind != Settled && a.Kind != "" }
 
 // Decide answers what is to be done next so that every node of the view has
 // one voter and there is no other. It never takes a voter away that the quorum
-// needs (I6), has never two changes in flight (I7), promotes only what has
-// caught up (I8), and never acts on a member whose state is unknown (I23).
+// needs (I6), promotes only what has caught up (I8), and never acts on a member
+// whose state is unknown (I23).
+//
+// It has never two changes in flight (I7). A learner is one until it is
+// promoted or gone, with one exception: a voter that is lost goes beside it,
+// since that can only make the quorum easier to reach, and the learner's
+// promotion may have to wait for just that.
 func Decide(v View) Action {
+	if may := v.Pause.MayAct(); !may.OK {
+		return Action{Kind: Wait, Reason: may.Reason}
+	}
 	all, healthy := v.voters()
 	if q := Quorum(all); healthy < q {
 		return Action{Kind: Wait, Reason: fmt.Sprintf("%d of %d voters are healthy, and a change of the membership needs %d", healthy, all, q)}
 	}
-	// A learner is a change in flight: it is finished before anything else.
-	for _, m := range v.Members {
-		if m.Learner {
-			return decideLearner(v, m)
+	if len(v.Nodes) == 0 {
+		return Action{Kind: Wait, Reason: "no node is wanted, which is more likely a list that could not be read: all members stay"}
+	}
+	p := v.pair()
+	if p.conflict != "" {
+		return Action{Kind: Wait, Reason: p.conflict}
+	}
+	var waits []Action
+	for _, decide := range []func(View, pairs) (Action, bool){decideLost, decideAddress, decideLearner, decideMissing, decideSurplus} {
+		a, ok := decide(v, p)
+		switch {
+		case ok:
+			return a
+		case a.Kind == Wait:
+			waits = append(waits, a)
 		}
 	}
-	if a, ok := decideWiped(v); ok {
-		return a
+	if len(waits) > 0 {
+		return waits[0]
 	}
-	for _, n := range v.Nodes {
-		if n.Waiting && !v.hasMember(n) {
-			// A voter that is down could be the one the new learner's vote is
-			// missed by later; growing is still right, since it only adds.
-			return Action{Kind: AddLearner, Node: n.Name, PeerURL: n.PeerURL, Reason: n.Name + " waits to be added"}
-		}
-	}
-	if a, ok := decideSurplus(v); ok {
-		return a
-	}
-	for _, n := range v.Nodes {
-		if !v.hasMember(n) {
+	for i, n := range v.Nodes {
+		if p.ofNode[i] < 0 {
 			return Action{Kind: Wait, Node: n.Name, Reason: n.Name + " has no member, and does not wait to be added yet"}
 		}
 	}
 	if healthy < all {
 		return Action{Kind: Wait, Reason: fmt.Sprintf("%d of %d voters are healthy", healthy, all)}
 	}
-	return Action{Kind: Settled, Reason: fmt.Sprintf("all %d voters are healthy", all)}
+	return Action{Kind: Settled, Reason: settled(all)}
 }
 
-func decideLearner(v View, m Member) Action {
-	n, wanted := v.nodeOf(m)
-	switch {
-	case !wanted:
-		return Action{Kind: Remove, MemberID: m.ID, PeerURL: m.PeerURL, Reason: fmt.Sprintf("no node stands for the learner at %s", m.PeerURL)}
-	case n.Wiped && m.Started():
-		return Action{Kind: Remove, Node: n.Name, MemberID: m.ID, PeerURL: m.PeerURL, Reason: n.Name + " lost the data of its learner (P2): it is removed and added again"}
-	case !m.Started():
-		return Action{Kind: Wait, Node: n.Name, MemberID: m.ID, Reason: "the learner on " + n.Name + " was added and has not started yet"}
-	case m.Health == Healthy && m.CaughtUp:
-		return Action{Kind: Promote, Node: n.Name, MemberID: m.ID, Reason: "the learner on " + n.Name + " has applied what the leader had"}
+// settled says as well what an even number of voters is worth.
+func settled(all int) string {
+	if all > 1 && all%2 == 0 {
+		return fmt.Sprintf("all %d voters are healthy; no more may fail than with %d", all, all-1)
 	}
-	return Action{Kind: Wait, Node: n.Name, MemberID: m.ID, Reason: "the learner on " + n.Name + " is catching up"}
+	return fmt.Sprintf("all %d voters are healthy", all)
 }
 
-func decideWiped(v View) (Action, bool) {
-	for _, m := range v.Members {
-		n, ok := v.nodeOf(m)
-		if !ok || !n.Wiped || !m.Started() {
+// decideMissing adds a learner for a node that waits. A node more than etcd
+// should have stays without, or until one that is not wanted has gone.
+func decideMissing(v View, p pairs) (Action, bool) {
+	for i, n := range v.Nodes {
+		if !n.Waiting || p.ofNode[i] >= 0 {
 			continue
 		}
-		if can := CanLoseVoter(v, m.ID); !can.OK {
-			return Action{Kind: Wait, Node: n.Name, MemberID: m.ID, Reason: n.Name + " lost its data, but " + can.Reason}, true
+		if len(v.Members) >= MaxVoters {
+			return Action{Kind: Wait, Node: n.Name, Reason: fmt.Sprintf("%s waits to be added, but there are %d members, and more than %d only make writes slower", n.Name, len(v.Members), MaxVoters)}, false
 		}
-		return Action{Kind: Remove, Node: n.Name, MemberID: m.ID, PeerURL: m.PeerURL, Reason: n.Name + " lost its data and must not start under its old id (P2): it is removed and added again"}, true
+		if can := CanGrow(v); !can.OK {
+			return Action{Kind: Wait, Node: n.Name, Reason: n.Name + " waits to be added, but " + can.Reason + ": bring the others back, or delete the Node that is lost"}, false
+		}
+		return Action{Kind: AddLearner, Node: n.Name, PeerURL: n.PeerURL, Reason: n.Name + " waits to be added"}, true
 	}
 	return Action{}, false
-}
-
-// decideSurplus removes a member that no node stands for, the bootstrap member
-// for one, once every node has its voter and these carry the quorum alone.
-func decideSurplus(v View) (Action, bool) {
-	for _, m := range v.Members {
-		if _, ok := v.nodeOf(m); ok {
-			continue
-		}
-		for _, n := range v.Nodes {
-			if !v.hasMember(n) {
-				return Action{Kind: Wait, Node: n.Name, Reason: fmt.Sprintf("the member at %s goes once %s has its own", m.PeerURL, n.Name)}, true
-			}
-		}
-		if len(v.Nodes) == 0 {
-			return Action{Kind: Wait, Reason: "no node is wanted: the last members stay"}, true
-		}
-		if can := CanLoseVoter(v, m.ID); !can.OK {
-			return Action{Kind: Wait, MemberID: m.ID, Reason: fmt.Sprintf("the member at %s is not wanted, but %s", m.PeerURL, can.Reason)}, true
-		}
-		return Action{Kind: Remove, MemberID: m.ID, PeerURL: m.PeerURL, Reason: fmt.Sprintf("no node stands for the member at %s, and the others carry the quorum", m.PeerURL)}, true
-	}
-	return Action{}, false
-}
-
-func (v View) nodeOf(m Member) (Node, bool) {
-	for _, n := range v.Nodes {
-		if n.PeerURL == m.PeerURL {
-			return n, true
-		}
-	}
-	return Node{}, false
-}
-
-func (v View) hasMember(n Node) bool {
-	for _, m := range v.Members {
-		if m.PeerURL == n.PeerURL {
-			return true
-		}
-	}
-	return false
 }

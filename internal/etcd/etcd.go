@@ -3,7 +3,7 @@
 // regular operation and after a recovery. It does no I/O and reads no clock.
 package etcd
 
-import "fmt"
+import "time"
 
 // Health of a member as it was last seen. The zero value is Unknown: a
 // time-out is not a death (I23).
@@ -37,6 +37,19 @@ type Member struct {
 	// CaughtUp: it has applied everything that the leader had when it was last
 	// asked. Only a learner's counts (I8).
 	CaughtUp bool
+	// Corrupt: its data is known to differ from the others'. It is not counted
+	// as healthy, whatever it answers.
+	Corrupt bool
+	// Restarting: a new manifest lies on its node, and its container is still the
+	// one of before; or that is not known, as its agent does not answer. It serves
+	// and will stop at any moment, so its vote is not counted on (P22).
+	Restarting bool
+	// Applied is the raft index that it has applied; 0 where it is not known.
+	Applied uint64
+	// UnhealthyFor is for how long it has not been seen healthy; UnwantedFor,
+	// for how long no node has stood for it. Both are counted with Elapsed, not
+	// taken from two wall clocks: a clock that jumps must not kill a member.
+	UnhealthyFor, UnwantedFor time.Duration
 }
 
 // Started reports whether it ever published itself.
@@ -45,9 +58,15 @@ func (m Member) Started() bool { return m.Name != "" }
 // Voter reports whether it counts for the quorum.
 func (m Member) Voter() bool { return !m.Learner }
 
+// carries reports whether its vote is there to be counted on.
+func (m Member) carries() bool {
+	return m.Voter() && m.Health == Healthy && !m.Corrupt && !m.Restarting
+}
+
 // Node is a control-plane node that is to have a member.
 type Node struct {
-	Name    string
+	Name string
+	// PeerURL is made of the node's present address.
 	PeerURL string
 	// Waiting: its guard has set aside what is not of this cluster and waits to
 	// be added. Nothing is added for a node that does not wait: it could not
@@ -56,22 +75,44 @@ type Node struct {
 	// Wiped: its disk holds nothing, though the membership lists it as started
 	// (P2). Only the node itself can say so.
 	Wiped bool
+	// Holds is the id of the member whose data lies on it, if that is of this
+	// cluster; 0 where there is none or it is not known. It is what makes a node
+	// with a new address the member of before (P20).
+	Holds uint64
 }
 
 // View is everything a decision is made of.
 type View struct {
 	Nodes   []Node
 	Members []Member
+	// Leader is the member that leads; 0 where it is not known.
+	Leader uint64
+	// UnhealthyTimeout is how long a member that no node stands for, and that
+	// is not seen healthy, stays all the same. Zero is for a caller who left a
+	// node out because a person let it go (a recovery): then it goes at once.
+	UnhealthyTimeout time.Duration
+	// Pause is why nothing is to be done at all.
+	Pause Pause
 }
 
-// Quorum is how many of n voters make a majority.
-func Quorum(n int) int { return n/2 + 1 }
+// MaxVoters is the most that etcd advises: each write waits for a majority,
+// and more than seven cost more than they protect.
+const MaxVoters = 7
+
+func (v View) member(id uint64) (Member, bool) {
+	for _, m := range v.Members {
+		if m.ID == id && id != 0 {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
 
 func (v View) voters() (all, healthy int) {
 	for _, m := range v.Members {
 		if m.Voter() {
 			all++
-			if m.Health == Healthy {
+			if m.carries() {
 				healthy++
 			}
 		}
@@ -79,39 +120,15 @@ func (v View) voters() (all, healthy int) {
 	return all, healthy
 }
 
-// Verdict is an answer with its reason.
-type Verdict struct {
-	OK     bool
-	Reason string
-}
+// Voters counts those that vote, and those of them that are healthy.
+func (v View) Voters() (all, healthy int) { return v.voters() }
 
-// CanLoseVoter says whether the voter may be stopped, restarted or removed
-// without costing the quorum (I6): the healthy rest must carry it by itself,
-// and a member of unknown health does not count as healthy.
-func CanLoseVoter(v View, id uint64) Verdict {
-	all, healthy := 0, 0
-	name, found := "", false
+// Learner is the first member that does not vote yet: a change in flight (I7).
+func (v View) Learner() (Member, bool) {
 	for _, m := range v.Members {
-		if !m.Voter() {
-			if m.ID == id {
-				return Verdict{true, fmt.Sprintf("member %x is a learner and counts for no quorum", id)}
-			}
-			continue
-		}
-		all++
-		if m.ID == id {
-			name, found = m.Name, true
-			continue
-		}
-		if m.Health == Healthy {
-			healthy++
+		if m.Learner {
+			return m, true
 		}
 	}
-	if !found {
-		return Verdict{true, fmt.Sprintf("member %x is not in the membership", id)}
-	}
-	if q := Quorum(all); healthy < q {
-		return Verdict{false, fmt.Sprintf("without %s only %d of %d voters would be healthy, and %d are needed", name, healthy, all, q)}
-	}
-	return Verdict{true, fmt.Sprintf("without %s %d of %d voters stay healthy", name, healthy, all)}
+	return Member{}, false
 }

@@ -41,15 +41,16 @@ func NewMember(t testing.TB, name, dataDir string, pki *PKI) *Member {
 	}
 	return &Member{
 		Name: name, DataDir: dataDir, PKI: pki,
-		ClientURL:  scheme + "://" + freeAddr(t),
-		PeerURL:    scheme + "://" + freeAddr(t),
-		MetricsURL: "http://" + freeAddr(t),
+		ClientURL:  scheme + "://" + FreeAddr(t),
+		PeerURL:    scheme + "://" + FreeAddr(t),
+		MetricsURL: "http://" + FreeAddr(t),
 		logPath:    filepath.Join(t.TempDir(), name+".log"),
 	}
 }
 
-// freeAddr picks below the kernel's range for outgoing connections, so that none takes the port in between.
-func freeAddr(t testing.TB) string {
+// FreeAddr is a free address on 127.0.0.1, below the kernel's range for outgoing connections, so that none takes the
+// port in between.
+func FreeAddr(t testing.TB) string {
 	t.Helper()
 	for range 200 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)) //nolint:gosec // a port, not a secret

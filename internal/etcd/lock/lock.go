@@ -47,11 +47,20 @@ type Held struct {
 	lease    clientv3.LeaseID
 	revision int64
 	stop     context.CancelFunc
+	lost     chan struct{}
 }
+
+// Lost is closed once the lease is not kept any more: it was lost, or given back. A process that stands still learns of
+// it late; Act does not rely on it.
+func (h *Held) Lost() <-chan struct{} { return h.lost }
 
 // Acquire takes the lock, and waits for it at most as long as said; waiting is called once for each holder that it waits
 // for.
 func Acquire(ctx context.Context, c *clientv3.Client, who string, wait time.Duration, waiting func(Holder)) (*Held, error) {
+	return acquire(ctx, c, who, ttl, wait, waiting)
+}
+
+func acquire(ctx context.Context, c *clientv3.Client, who string, life, wait time.Duration, waiting func(Holder)) (*Held, error) {
 	value, err := json.Marshal(Holder{Who: who, Since: time.Now().UTC().Truncate(time.Second)})
 	if err != nil {
 		return nil, fmt.Errorf("take the lock: %w", err)
@@ -59,9 +68,9 @@ func Acquire(ctx context.Context, c *clientv3.Client, who string, wait time.Dura
 	began := time.Now()
 	var last Holder
 	for {
-		held, by, err := try(ctx, c, string(value))
+		held, by, err := try(ctx, c, string(value), life)
 		if err != nil {
-			return nil, fmt.Errorf("take the cluster's lock for voters: %w", err)
+			return nil, fmt.Errorf("take the cluster's lock for voters: %w", alarmed(err))
 		}
 		if held != nil {
 			return held, nil
@@ -84,7 +93,7 @@ func Acquire(ctx context.Context, c *clientv3.Client, who string, wait time.Dura
 // request bounds one call to etcd.
 const request = 5 * time.Second
 
-func try(ctx context.Context, c *clientv3.Client, value string) (*Held, Holder, error) {
+func try(ctx context.Context, c *clientv3.Client, value string, life time.Duration) (*Held, Holder, error) {
 	limited, cancel := context.WithTimeout(ctx, request)
 	defer cancel()
 	now, err := c.Get(limited, Key)
@@ -94,7 +103,7 @@ func try(ctx context.Context, c *clientv3.Client, value string) (*Held, Holder, 
 	if len(now.Kvs) > 0 {
 		return nil, holder(now.Kvs[0].Value), nil
 	}
-	lease, err := c.Grant(limited, int64(ttl/time.Second))
+	lease, err := c.Grant(limited, int64(life/time.Second))
 	if err != nil {
 		return nil, Holder{}, err
 	}
@@ -121,11 +130,13 @@ func try(ctx context.Context, c *clientv3.Client, value string) (*Held, Holder, 
 		revoke(c, lease.ID)
 		return nil, Holder{}, err
 	}
+	h := &Held{client: c, lease: lease.ID, revision: res.Header.GetRevision(), stop: stop, lost: make(chan struct{})}
 	go func() {
+		defer close(h.lost)
 		for range kept { //nolint:revive // the channel must be drained; Check finds a lost lease
 		}
 	}()
-	return &Held{client: c, lease: lease.ID, revision: res.Header.GetRevision(), stop: stop}, Holder{}, nil
+	return h, Holder{}, nil
 }
 
 func holder(value []byte) Holder {
