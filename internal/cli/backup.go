@@ -50,12 +50,18 @@ func (o BackupOptions) keeper() keep.Keeper {
 	return keep.Keeper{Paths: o.Target.Paths, Version: Version, Config: o.Config, Store: o.Store}
 }
 
+// limitMemory sets a soft limit in bytes, unless the environment has one: without, the garbage of a stream doubles what it
+// takes.
+func limitMemory(n int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(n)
+	}
+}
+
 // catalogue and what closes it.
 func (o BackupOptions) catalogue() (catalogue, func(), error) {
 	if o.Target.local() {
-		if os.Getenv("GOMEMLIMIT") == "" {
-			debug.SetMemoryLimit(keep.Memory)
-		}
+		limitMemory(keep.Memory)
 		return o.keeper(), func() {}, nil
 	}
 	conn, a, err := o.Target.connect()

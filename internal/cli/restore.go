@@ -32,8 +32,13 @@ type RestoreOptions struct {
 	SkipHashCheck               bool
 }
 
+// restoreMemory is the soft limit of a restore, in bytes: ranges of the object that are read ahead, what is between
+// decompression and the disk, and a record of each page.
+const restoreMemory = 128 << 20
+
 // Restore makes a data dir of a snapshot or a backup, with no agent and no cluster around.
 func Restore(ctx context.Context, s Streams, o RestoreOptions) error {
+	limitMemory(restoreMemory)
 	p := restore.OfflineParams{
 		Name: o.Name, InitialCluster: o.InitialCluster, Token: o.Token, PeerURLs: o.PeerURLs,
 		BumpRevision: o.BumpRevision, MarkCompacted: o.MarkCompacted, SkipHashCheck: o.SkipHashCheck,
