@@ -79,7 +79,7 @@ func (h *host) runAgent(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() { cancel(); _ = <-done })
+	t.Cleanup(func() { cancel(); <-done })
 }
 
 // double is an agent that describes a real etcd, and that a test can make hang, vanish, or say that a recovery is open.
