@@ -5,6 +5,7 @@ package operator_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -79,7 +80,12 @@ func (h *host) runAgent(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("the agent of %s: %v", h.name, err)
+		}
+	})
 }
 
 // double is an agent that describes a real etcd, and that a test can make hang, vanish, or say that a recovery is open.
