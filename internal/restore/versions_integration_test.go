@@ -88,17 +88,17 @@ func hashAt(t *testing.T, cli *clientv3.Client, rev int64) uint32 {
 }
 
 // TestSnapshotFilesOfOlderEtcds: what etcd 3.5 and 3.6 wrote is restored with and without a bump, the same etcd serves
-// it, alone and as one of three, and etcd 3.7 serves what 3.6 wrote. From 3.5 to 3.7 etcd knows no step.
+// it, alone and as one of three, and so does the next minor version. From 3.5 to 3.7 etcd knows no step.
 func TestSnapshotFilesOfOlderEtcds(t *testing.T) {
 	old35, old36 := etcdtest.OldBinDir(t, etcdtest.Version35), etcdtest.OldBinDir(t, etcdtest.Version36)
 	type etcd struct{ version, bin string }
-	now := etcd{etcdtest.Version, etcdtest.BinDir(t)}
+	of35, of36, of37 := etcd{etcdtest.Version35, old35}, etcd{etcdtest.Version36, old36}, etcd{etcdtest.Version, etcdtest.BinDir(t)}
 	for _, row := range []struct {
 		of     etcd
 		serves []etcd
 	}{
-		{etcd{etcdtest.Version35, old35}, []etcd{{etcdtest.Version35, old35}}},
-		{etcd{etcdtest.Version36, old36}, []etcd{{etcdtest.Version36, old36}, now}},
+		{of35, []etcd{of35, of36}},
+		{of36, []etcd{of36, of37}},
 	} {
 		t.Run("of "+row.of.version, func(t *testing.T) {
 			s := take(t, row.of.version, row.of.bin)
