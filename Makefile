@@ -26,6 +26,11 @@ GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVE
 VERSITYGW_VERSION := $(shell awk '$$1 == "github.com/versity/versitygw" { print $$2 }' tools/s3/go.mod)
 VERSITYGW := $(CACHE)/tools/versitygw-$(VERSITYGW_VERSION)
 
+# Folders with etcd and etcdctl. internal/etcdtest has the versions too: a test compares them.
+old-etcd = $(CACHE)/tools/etcd-$(shell awk '$$1 == "go.etcd.io/etcd/server/v3" && $$2 { print $$2 }' tools/$(1)/go.mod)
+ETCD35 := $(call old-etcd,etcd35)
+ETCD36 := $(call old-etcd,etcd36)
+
 # One package of these suites may take this long. A wait that hangs ends with a stack, not with the job.
 UNIT_LIMIT        := 5m
 INTEGRATION_LIMIT := 15m
@@ -52,7 +57,7 @@ unit: ## The fast loop: no root, no lab, no etcd
 	cd lab && go test -timeout $(UNIT_LIMIT) ./...
 
 .PHONY: integration
-integration: deps deps-s3 ## Unit tests and those that run real etcd, kube-apiserver and S3 server processes
+integration: deps deps-s3 deps-old-etcd ## Unit tests and those that run real etcd, kube-apiserver and S3 server processes
 	go test -tags integration -timeout $(INTEGRATION_LIMIT) ./...
 
 # As many at once as there are cores, each with one worker. Minimising is bounded by runs: a target with goroutines has no
@@ -110,6 +115,8 @@ lint-modules:
 	cd tools && go mod tidy -diff && go mod verify
 	cd tools/lint && go mod verify
 	cd tools/s3 && go mod verify
+	cd tools/etcd35 && go mod verify
+	cd tools/etcd36 && go mod verify
 
 .PHONY: lint-generated
 lint-generated:
@@ -168,6 +175,18 @@ $(VERSITYGW):
 	@echo "building versitygw $(VERSITYGW_VERSION) (a minute, once)"
 	mkdir -p $(@D)
 	cd tools/s3 && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@.new github.com/versity/versitygw/cmd/versitygw
+	mv $@.new $@
+
+.PHONY: deps-old-etcd
+deps-old-etcd: $(ETCD35) $(ETCD36) ## etcd 3.5 and 3.6, whose snapshots `make integration` restores
+
+$(ETCD35): OLD := etcd35
+$(ETCD36): OLD := etcd36
+$(ETCD35) $(ETCD36):
+	@echo "building $(@F) (a minute, once)"
+	mkdir -p $@.new
+	cd tools/$(OLD) && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $@.new/etcd go.etcd.io/etcd/server/v3
+	cd tools/$(OLD) && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $@.new/etcdctl go.etcd.io/etcd/etcdctl/v3
 	mv $@.new $@
 
 $(GOLANGCI):

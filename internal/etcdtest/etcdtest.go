@@ -27,6 +27,7 @@ type Options struct {
 	Members int      // default 1
 	TLS     bool     // mTLS on the client and peer ports
 	Args    []string // more flags for each etcd
+	Bin     string   // folder of another etcd than BinDir's
 }
 
 // Cluster is a running etcd cluster.
@@ -41,13 +42,9 @@ func BinDir(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("CEO_ETCD_BIN")
 	if dir == "" {
-		cache := os.Getenv("CEO_LAB_CACHE")
-		if cache == "" {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				t.Fatalf("etcdtest: %v; set CEO_ETCD_BIN to the folder of the etcd binaries", err)
-			}
-			cache = filepath.Join(home, ".cache", "ceo-lab")
+		cache, err := cacheDir()
+		if err != nil {
+			t.Fatalf("etcdtest: %v; set CEO_ETCD_BIN to the folder of the etcd binaries", err)
 		}
 		dir = filepath.Join(cache, "etcd-v"+Version, "bin")
 	}
@@ -70,7 +67,7 @@ func Start(t testing.TB, o Options) *Cluster {
 	var initial []string
 	for i := range o.Members {
 		m := NewMember(t, fmt.Sprintf("m%d", i+1), filepath.Join(t.TempDir(), "data"), c.PKI)
-		m.Args = o.Args
+		m.Args, m.Bin = o.Args, o.Bin
 		c.Members = append(c.Members, m)
 		initial = append(initial, m.Name+"="+m.PeerURL)
 	}

@@ -26,6 +26,7 @@ type Member struct {
 	MetricsURL string // plain HTTP: /health, /metrics
 	PKI        *PKI
 	Args       []string // flags for each start
+	Bin        string   // folder of its etcd; empty: BinDir
 
 	logPath string
 	cmd     *exec.Cmd
@@ -85,7 +86,11 @@ func (m *Member) Start(t testing.TB, flags ...string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(filepath.Join(BinDir(t), "etcd"), args...) //nolint:gosec // the test's own binary
+	bin := m.Bin
+	if bin == "" {
+		bin = BinDir(t)
+	}
+	cmd := exec.Command(filepath.Join(bin, "etcd"), args...) //nolint:gosec // the test's own binary
 	cmd.Stdout, cmd.Stderr = log, log
 	// Were the test binary itself killed, no cleanup would run.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
