@@ -34,7 +34,7 @@ type RestoreOptions struct {
 
 // restoreMemory is the soft limit of a restore, in bytes: ranges of the object that are read ahead, what is between
 // decompression and the disk, and a record of each page.
-const restoreMemory = 128 << 20
+const restoreMemory = 160 << 20
 
 // Restore makes a data dir of a snapshot or a backup, with no agent and no cluster around.
 func Restore(ctx context.Context, s Streams, o RestoreOptions) error {
