@@ -109,8 +109,8 @@ func Test5Backups(t *testing.T) {
 	t.Cleanup(func() { _ = s3.Stop() })
 	configureBackups(ctx, t, s3)
 
-	acks := wrote(ctx, t, "r5-a", 100)
-	w := writer(ctx, t, "r5-meanwhile")
+	acks := wrote(ctx, t, "backup-a", 100)
+	w := writer(ctx, t, "backup-meanwhile")
 	must(t, w.UntilAcked(ctx, 10, soon))
 	var first made
 	backupVerb(ctx, t, "cp-1", &first, "create")
@@ -138,12 +138,12 @@ func Test5Backups(t *testing.T) {
 			t.Fatalf("no proof: %+v", proven)
 		}
 	})
-	acks = append(acks, wrote(ctx, t, "r5-b", 30)...)
+	acks = append(acks, wrote(ctx, t, "backup-b", 30)...)
 	var second made
 	t.Run("another node's agent makes one too", func(t *testing.T) {
 		backupVerb(ctx, t, "cp-1", &second, "create", "--agent", "10.78.0.12")
 	})
-	acks = append(acks, wrote(ctx, t, "r5-c", 30)...)
+	acks = append(acks, wrote(ctx, t, "backup-c", 30)...)
 	t.Run("every node lists both", func(t *testing.T) {
 		for _, n := range nodes {
 			var l struct {
