@@ -139,6 +139,15 @@ func lostNode(v View, p pairs, j int) (why, not string) {
 	if m.Learner {
 		return "no node stands for the learner at " + m.PeerURL, ""
 	}
+	if v.UnhealthyTimeout <= 0 {
+		// A recovery sets no time-out. A voter that it cannot see may be of a node that has just joined (I23): it is given
+		// up only once every node has its own.
+		for i, n := range v.Nodes {
+			if p.ofNode[i] < 0 {
+				return "", fmt.Sprintf("no node stands for %s, and it is not seen healthy; it goes once %s has its own member", label(m), n.Name)
+			}
+		}
+	}
 	return fmt.Sprintf("no node stands for %s at %s, and it has not been healthy for %s", label(m), m.PeerURL, v.UnhealthyTimeout), ""
 }
 
