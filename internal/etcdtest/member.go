@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sys/unix"
 )
 
 // Member is one etcd: its place and, while it runs, its process.
@@ -50,16 +52,34 @@ func NewMember(t testing.TB, name, dataDir string, pki *PKI) *Member {
 }
 
 // FreeAddr is a free address on 127.0.0.1, below the kernel's range for outgoing connections, so that none takes the
-// port in between.
+// port in between. It is the test's until its end, also while nothing listens there: the tests of other packages, which
+// run beside it, take their ports from here, too.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
+	dir := filepath.Join(os.TempDir(), "ceo-test-ports")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for range 200 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)) //nolint:gosec // a port, not a secret
-		l, err := net.Listen("tcp", addr)
-		if err == nil {
-			_ = l.Close()
-			return addr
+		port := 12000 + rand.IntN(20000) //nolint:gosec // a port, not a secret
+		// The lock is the reservation, and ends with the process; the file stays for the next one to lock.
+		held, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			_ = held.Close()
+			continue
+		}
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			_ = held.Close()
+			continue
+		}
+		_ = l.Close()
+		t.Cleanup(func() { _ = held.Close() })
+		return addr
 	}
 	t.Fatal("etcdtest: no free port on 127.0.0.1")
 	return ""

@@ -20,33 +20,13 @@ import (
 	"clusteretcd.io/ceo/internal/etcdtest"
 )
 
-// freePorts are ports that were free a moment ago.
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		addr, ok := l.Addr().(*net.TCPAddr)
-		if !ok {
-			t.Fatal("no TCP address")
-		}
-		ports = append(ports, addr.Port)
-	}
-	return ports
-}
-
 // Real etcd, with the flags that kubeadm gives it, takes kubeadm's client certificates and none of ours. Were this ever
 // to fail, every viewer would be root on etcd.
 func TestRealEtcdRefusesOurCertificates(t *testing.T) {
 	bin := filepath.Join(etcdtest.BinDir(t), "etcd")
 	p, a := newNode(t)
 	server := files(t, p, "server", a.sign(t, etcdServer()))
-	ports := freePorts(t, 2)
-	client, peer := fmt.Sprintf("https://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	client, peer := "https://"+etcdtest.FreeAddr(t), "http://"+etcdtest.FreeAddr(t)
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -179,10 +179,11 @@ func (s *Server) Close() {
 // Output is the end of what the server wrote.
 func (s *Server) Output() string { return s.out.String() }
 
-// freeAddr picks below the kernel's range for outgoing connections, so that none takes the port in between.
+// freeAddr picks below the kernel's range for outgoing connections, and below etcdtest's ports, so that none takes the
+// port in between.
 func freeAddr() (string, error) {
 	for range 200 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 12000+mathrand.IntN(20000)) //nolint:gosec // a port, not a secret
+		addr := fmt.Sprintf("127.0.0.1:%d", 9000+mathrand.IntN(3000)) //nolint:gosec // a port, not a secret
 		if l, err := net.Listen("tcp", addr); err == nil {
 			return addr, l.Close()
 		}
