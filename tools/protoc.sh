@@ -19,7 +19,7 @@ protoc --proto_path="$dir" \
 	--plugin=protoc-gen-go="$tmp/bin/protoc-gen-go" --plugin=protoc-gen-go-grpc="$tmp/bin/protoc-gen-go-grpc" \
 	--go_out="$tmp/out" --go_opt=paths=source_relative \
 	--go-grpc_out="$tmp/out" --go-grpc_opt=paths=source_relative \
-	agent.proto
+	$(cd "$dir" && ls -- *.proto)
 
 if [[ $mode == write ]]; then
 	cp "$tmp"/out/*.pb.go "$dir/"
@@ -28,8 +28,8 @@ fi
 for f in "$tmp"/out/*.pb.go; do
 	# Any protoc will do for a check; the line with its own version is not compared.
 	if ! diff -u <(grep -vE '^// (\t|- )protoc +v' "$dir/${f##*/}") <(grep -vE '^// (\t|- )protoc +v' "$f"); then
-		echo "$dir/${f##*/} is not what agent.proto gives: run make generate" >&2
+		echo "$dir/${f##*/} is not what the protocol gives: run make generate" >&2
 		exit 1
 	fi
 done
-echo "generated files: as agent.proto gives them"
+echo "generated files: as the protocol gives them"

@@ -25,6 +25,7 @@ var (
 	lookers   = []pki.Role{pki.Admin, pki.Operator, pki.Agent, pki.Viewer}
 	movers    = []pki.Role{pki.Admin, pki.Operator, pki.Agent}
 	admins    = []pki.Role{pki.Admin}
+	operators = []pki.Role{pki.Admin, pki.Operator}
 )
 
 // table is the whole authorisation. A call that is not in it is refused to
@@ -58,6 +59,12 @@ var table = map[string]rule{
 	"ProveBackup":      {append(slices.Clone(movers), pki.Backup), "as VerifyBackup, with scratch space on the node"},
 	"PruneBackups":     {[]pki.Role{pki.Admin, pki.Operator}, "removes backups: who only makes them must not"},
 	"FetchBackup":      {admins, "decrypted, it holds every Secret of the cluster"},
+	"ChangeMembers":    {operators, "the operator's, or a person's in its place"},
+	"Maintain":         {operators, "as ChangeMembers"},
+	"HashStore":        {operators, "reads the whole store: not for whoever only looks"},
+	"PlaceRevision":    {operators, "as ChangeMembers"},
+	"PlaceSettings":    {operators, "as ChangeMembers"},
+	"RotateCA":         {operators, "as ChangeMembers"},
 }
 
 // authorize answers whether the caller may make the call.

@@ -491,8 +491,15 @@ type NodeState struct {
 	EtcdVersion string `protobuf:"bytes,26,opt,name=etcd_version,json=etcdVersion,proto3" json:"etcd_version,omitempty"`
 	// Why a peer's lineage cannot be merged with this node's.
 	LineageConflict string `protobuf:"bytes,27,opt,name=lineage_conflict,json=lineageConflict,proto3" json:"lineage_conflict,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What is known of the revisions of etcd's static pod; unset on a node where
+	// none was placed by ceo yet.
+	Revisions *Revisions `protobuf:"bytes,28,opt,name=revisions,proto3" json:"revisions,omitempty"`
+	// What was placed by PlaceSettings; unset where nothing was.
+	Settings *Settings `protobuf:"bytes,29,opt,name=settings,proto3" json:"settings,omitempty"`
+	// How far a change of etcd's CA is on this node; unset where none was begun.
+	Ca            *CAState `protobuf:"bytes,30,opt,name=ca,proto3" json:"ca,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeState) Reset() {
@@ -712,6 +719,27 @@ func (x *NodeState) GetLineageConflict() string {
 		return x.LineageConflict
 	}
 	return ""
+}
+
+func (x *NodeState) GetRevisions() *Revisions {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+func (x *NodeState) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *NodeState) GetCa() *CAState {
+	if x != nil {
+		return x.Ca
+	}
+	return nil
 }
 
 type Member struct {
@@ -1018,8 +1046,10 @@ type Etcd struct {
 	MetricsRevision int64 `protobuf:"varint,18,opt,name=metrics_revision,json=metricsRevision,proto3" json:"metrics_revision,omitempty"`
 	// Whether it follows or is a leader, by /metrics as well.
 	MetricsHasLeader bool `protobuf:"varint,19,opt,name=metrics_has_leader,json=metricsHasLeader,proto3" json:"metrics_has_leader,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Bytes that its database may have, by /metrics; 0 if it does not answer.
+	Quota         int64 `protobuf:"varint,20,opt,name=quota,proto3" json:"quota,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Etcd) Reset() {
@@ -1183,6 +1213,13 @@ func (x *Etcd) GetMetricsHasLeader() bool {
 		return x.MetricsHasLeader
 	}
 	return false
+}
+
+func (x *Etcd) GetQuota() int64 {
+	if x != nil {
+		return x.Quota
+	}
+	return 0
 }
 
 type Container struct {
@@ -1367,10 +1404,14 @@ func (x *APIServer) GetError() string {
 }
 
 type Certificate struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Path      string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Subject   string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	NotAfter  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	// SHA-256 of the CA's certificate that signed it, of those in etcd's bundle;
+	// empty if none did.
+	SignedBy      string `protobuf:"bytes,5,opt,name=signed_by,json=signedBy,proto3" json:"signed_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1424,6 +1465,20 @@ func (x *Certificate) GetNotAfter() *timestamppb.Timestamp {
 		return x.NotAfter
 	}
 	return nil
+}
+
+func (x *Certificate) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *Certificate) GetSignedBy() string {
+	if x != nil {
+		return x.SignedBy
+	}
+	return ""
 }
 
 type Disk struct {
@@ -3844,7 +3899,10 @@ func (x *ListBackupsReply) GetListing() []byte {
 type PruneBackupsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Say what would be removed, and remove nothing.
-	DryRun        bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// In the JSON of internal/backup's retention; empty: as the node's
+	// configuration says.
+	Retention     []byte `protobuf:"bytes,2,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3884,6 +3942,13 @@ func (x *PruneBackupsRequest) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *PruneBackupsRequest) GetRetention() []byte {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
 }
 
 type PruneBackupsReply struct {
@@ -3935,7 +4000,7 @@ var File_agent_proto protoreflect.FileDescriptor
 
 const file_agent_proto_rawDesc = "" +
 	"\n" +
-	"\vagent.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x01\n" +
+	"\vagent.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x11maintenance.proto\x1a\rmembers.proto\x1a\x0frevisions.proto\x1a\x0esettings.proto\"\x8f\x01\n" +
 	"\n" +
 	"Generation\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x1d\n" +
@@ -3967,8 +4032,7 @@ const file_agent_proto_rawDesc = "" +
 	"\fcluster_name\x18\x01 \x01(\tR\vclusterName\x12 \n" +
 	"\vcoordinator\x18\x02 \x01(\tR\vcoordinator\x12;\n" +
 	"\x05nodes\x18\x03 \x03(\v2%.clusteretcd.agent.v1alpha1.NodeStateR\x05nodes\x12*\n" +
-	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xb4\n" +
-	"\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xf0\v\n" +
 	"\tNodeState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x19\n" +
@@ -4003,7 +4067,10 @@ const file_agent_proto_rawDesc = "" +
 	"\vhold_reason\x18\x19 \x01(\tR\n" +
 	"holdReason\x12!\n" +
 	"\fetcd_version\x18\x1a \x01(\tR\vetcdVersion\x12)\n" +
-	"\x10lineage_conflict\x18\x1b \x01(\tR\x0flineageConflict\"\x84\x01\n" +
+	"\x10lineage_conflict\x18\x1b \x01(\tR\x0flineageConflict\x12C\n" +
+	"\trevisions\x18\x1c \x01(\v2%.clusteretcd.agent.v1alpha1.RevisionsR\trevisions\x12@\n" +
+	"\bsettings\x18\x1d \x01(\v2$.clusteretcd.agent.v1alpha1.SettingsR\bsettings\x123\n" +
+	"\x02ca\x18\x1e \x01(\v2#.clusteretcd.agent.v1alpha1.CAStateR\x02ca\"\x84\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -4031,7 +4098,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x129\n" +
 	"\n" +
 	"decided_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\xff\x04\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\x95\x05\n" +
 	"\x04Etcd\x12\x18\n" +
 	"\aanswers\x18\x01 \x01(\bR\aanswers\x12\x1d\n" +
 	"\n" +
@@ -4055,7 +4122,8 @@ const file_agent_proto_rawDesc = "" +
 	"\amembers\x18\x10 \x03(\v2\".clusteretcd.agent.v1alpha1.MemberR\amembers\x121\n" +
 	"\x14members_linearizable\x18\x11 \x01(\bR\x13membersLinearizable\x12)\n" +
 	"\x10metrics_revision\x18\x12 \x01(\x03R\x0fmetricsRevision\x12,\n" +
-	"\x12metrics_has_leader\x18\x13 \x01(\bR\x10metricsHasLeader\"m\n" +
+	"\x12metrics_has_leader\x18\x13 \x01(\bR\x10metricsHasLeader\x12\x14\n" +
+	"\x05quota\x18\x14 \x01(\x03R\x05quota\"m\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +
@@ -4067,11 +4135,14 @@ const file_agent_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\tR\x05state\"7\n" +
 	"\tAPIServer\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"t\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xcc\x01\n" +
 	"\vCertificate\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x127\n" +
-	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"F\n" +
+	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x129\n" +
+	"\n" +
+	"not_before\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12\x1b\n" +
+	"\tsigned_by\x18\x05 \x01(\tR\bsignedBy\"F\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04free\x18\x01 \x01(\x04R\x04free\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x14\n" +
@@ -4229,11 +4300,12 @@ const file_agent_proto_rawDesc = "" +
 	"\x06result\x18\x04 \x01(\fR\x06result\"\x14\n" +
 	"\x12ListBackupsRequest\",\n" +
 	"\x10ListBackupsReply\x12\x18\n" +
-	"\alisting\x18\x01 \x01(\fR\alisting\".\n" +
+	"\alisting\x18\x01 \x01(\fR\alisting\"L\n" +
 	"\x13PruneBackupsRequest\x12\x17\n" +
-	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"/\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x1c\n" +
+	"\tretention\x18\x02 \x01(\fR\tretention\"/\n" +
 	"\x11PruneBackupsReply\x12\x1a\n" +
-	"\bdecision\x18\x01 \x01(\fR\bdecision2\xaf\x17\n" +
+	"\bdecision\x18\x01 \x01(\fR\bdecision2\xb7\x1c\n" +
 	"\x05Agent\x12b\n" +
 	"\bIdentity\x12+.clusteretcd.agent.v1alpha1.IdentityRequest\x1a).clusteretcd.agent.v1alpha1.IdentityReply\x12\\\n" +
 	"\aInspect\x12*.clusteretcd.agent.v1alpha1.InspectRequest\x1a%.clusteretcd.agent.v1alpha1.NodeState\x12^\n" +
@@ -4262,7 +4334,13 @@ const file_agent_proto_rawDesc = "" +
 	"\fVerifyBackup\x12).clusteretcd.agent.v1alpha1.BackupRequest\x1a'.clusteretcd.agent.v1alpha1.BackupEvent0\x01\x12c\n" +
 	"\vProveBackup\x12).clusteretcd.agent.v1alpha1.BackupRequest\x1a'.clusteretcd.agent.v1alpha1.BackupEvent0\x01\x12n\n" +
 	"\fPruneBackups\x12/.clusteretcd.agent.v1alpha1.PruneBackupsRequest\x1a-.clusteretcd.agent.v1alpha1.PruneBackupsReply\x12e\n" +
-	"\vFetchBackup\x12).clusteretcd.agent.v1alpha1.BackupRequest\x1a).clusteretcd.agent.v1alpha1.SnapshotChunk0\x01B+Z)clusteretcd.io/ceo/internal/agent/agentpbb\x06proto3"
+	"\vFetchBackup\x12).clusteretcd.agent.v1alpha1.BackupRequest\x1a).clusteretcd.agent.v1alpha1.SnapshotChunk0\x01\x12q\n" +
+	"\rChangeMembers\x120.clusteretcd.agent.v1alpha1.ChangeMembersRequest\x1a..clusteretcd.agent.v1alpha1.ChangeMembersReply\x12b\n" +
+	"\bMaintain\x12+.clusteretcd.agent.v1alpha1.MaintainRequest\x1a).clusteretcd.agent.v1alpha1.MaintainReply\x12e\n" +
+	"\tHashStore\x12,.clusteretcd.agent.v1alpha1.HashStoreRequest\x1a*.clusteretcd.agent.v1alpha1.HashStoreReply\x12q\n" +
+	"\rPlaceRevision\x120.clusteretcd.agent.v1alpha1.PlaceRevisionRequest\x1a..clusteretcd.agent.v1alpha1.PlaceRevisionReply\x12q\n" +
+	"\rPlaceSettings\x120.clusteretcd.agent.v1alpha1.PlaceSettingsRequest\x1a..clusteretcd.agent.v1alpha1.PlaceSettingsReply\x12b\n" +
+	"\bRotateCA\x12+.clusteretcd.agent.v1alpha1.RotateCARequest\x1a).clusteretcd.agent.v1alpha1.RotateCAReplyB+Z)clusteretcd.io/ceo/internal/agent/agentpbb\x06proto3"
 
 var (
 	file_agent_proto_rawDescOnce sync.Once
@@ -4341,6 +4419,21 @@ var file_agent_proto_goTypes = []any{
 	(*PruneBackupsRequest)(nil),     // 60: clusteretcd.agent.v1alpha1.PruneBackupsRequest
 	(*PruneBackupsReply)(nil),       // 61: clusteretcd.agent.v1alpha1.PruneBackupsReply
 	(*timestamppb.Timestamp)(nil),   // 62: google.protobuf.Timestamp
+	(*Revisions)(nil),               // 63: clusteretcd.agent.v1alpha1.Revisions
+	(*Settings)(nil),                // 64: clusteretcd.agent.v1alpha1.Settings
+	(*CAState)(nil),                 // 65: clusteretcd.agent.v1alpha1.CAState
+	(*ChangeMembersRequest)(nil),    // 66: clusteretcd.agent.v1alpha1.ChangeMembersRequest
+	(*MaintainRequest)(nil),         // 67: clusteretcd.agent.v1alpha1.MaintainRequest
+	(*HashStoreRequest)(nil),        // 68: clusteretcd.agent.v1alpha1.HashStoreRequest
+	(*PlaceRevisionRequest)(nil),    // 69: clusteretcd.agent.v1alpha1.PlaceRevisionRequest
+	(*PlaceSettingsRequest)(nil),    // 70: clusteretcd.agent.v1alpha1.PlaceSettingsRequest
+	(*RotateCARequest)(nil),         // 71: clusteretcd.agent.v1alpha1.RotateCARequest
+	(*ChangeMembersReply)(nil),      // 72: clusteretcd.agent.v1alpha1.ChangeMembersReply
+	(*MaintainReply)(nil),           // 73: clusteretcd.agent.v1alpha1.MaintainReply
+	(*HashStoreReply)(nil),          // 74: clusteretcd.agent.v1alpha1.HashStoreReply
+	(*PlaceRevisionReply)(nil),      // 75: clusteretcd.agent.v1alpha1.PlaceRevisionReply
+	(*PlaceSettingsReply)(nil),      // 76: clusteretcd.agent.v1alpha1.PlaceSettingsReply
+	(*RotateCAReply)(nil),           // 77: clusteretcd.agent.v1alpha1.RotateCAReply
 }
 var file_agent_proto_depIdxs = []int32{
 	62, // 0: clusteretcd.agent.v1alpha1.Generation.since:type_name -> google.protobuf.Timestamp
@@ -4365,83 +4458,99 @@ var file_agent_proto_depIdxs = []int32{
 	17, // 19: clusteretcd.agent.v1alpha1.NodeState.kubelet:type_name -> clusteretcd.agent.v1alpha1.KubeletState
 	18, // 20: clusteretcd.agent.v1alpha1.NodeState.archive:type_name -> clusteretcd.agent.v1alpha1.ArchiveEntry
 	49, // 21: clusteretcd.agent.v1alpha1.NodeState.recovery:type_name -> clusteretcd.agent.v1alpha1.Recovery
-	8,  // 22: clusteretcd.agent.v1alpha1.DataDir.members:type_name -> clusteretcd.agent.v1alpha1.Member
-	62, // 23: clusteretcd.agent.v1alpha1.Guard.decided_at:type_name -> google.protobuf.Timestamp
-	8,  // 24: clusteretcd.agent.v1alpha1.Etcd.members:type_name -> clusteretcd.agent.v1alpha1.Member
-	62, // 25: clusteretcd.agent.v1alpha1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	62, // 26: clusteretcd.agent.v1alpha1.ArchiveEntry.at:type_name -> google.protobuf.Timestamp
-	18, // 27: clusteretcd.agent.v1alpha1.ArchiveDataDirReply.entry:type_name -> clusteretcd.agent.v1alpha1.ArchiveEntry
-	0,  // 28: clusteretcd.agent.v1alpha1.ActivateRestoreRequest.generation:type_name -> clusteretcd.agent.v1alpha1.Generation
-	0,  // 29: clusteretcd.agent.v1alpha1.NoteEpochRequest.lineage:type_name -> clusteretcd.agent.v1alpha1.Generation
-	40, // 30: clusteretcd.agent.v1alpha1.SnapshotChunk.trailer:type_name -> clusteretcd.agent.v1alpha1.SnapshotTrailer
-	62, // 31: clusteretcd.agent.v1alpha1.SnapshotInfo.taken_at:type_name -> google.protobuf.Timestamp
-	46, // 32: clusteretcd.agent.v1alpha1.Plan.steps:type_name -> clusteretcd.agent.v1alpha1.Step
-	47, // 33: clusteretcd.agent.v1alpha1.Plan.risks:type_name -> clusteretcd.agent.v1alpha1.Risk
-	44, // 34: clusteretcd.agent.v1alpha1.RunRecoveryRequest.what:type_name -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
-	62, // 35: clusteretcd.agent.v1alpha1.Recovery.started:type_name -> google.protobuf.Timestamp
-	62, // 36: clusteretcd.agent.v1alpha1.RecoveryEvent.at:type_name -> google.protobuf.Timestamp
-	49, // 37: clusteretcd.agent.v1alpha1.RecoveryEvent.recovery:type_name -> clusteretcd.agent.v1alpha1.Recovery
-	2,  // 38: clusteretcd.agent.v1alpha1.Agent.Identity:input_type -> clusteretcd.agent.v1alpha1.IdentityRequest
-	4,  // 39: clusteretcd.agent.v1alpha1.Agent.Inspect:input_type -> clusteretcd.agent.v1alpha1.InspectRequest
-	5,  // 40: clusteretcd.agent.v1alpha1.Agent.Observe:input_type -> clusteretcd.agent.v1alpha1.ObserveRequest
-	19, // 41: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:input_type -> clusteretcd.agent.v1alpha1.HoldEtcdRequest
-	21, // 42: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:input_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdRequest
-	23, // 43: clusteretcd.agent.v1alpha1.Agent.StopComponents:input_type -> clusteretcd.agent.v1alpha1.StopComponentsRequest
-	25, // 44: clusteretcd.agent.v1alpha1.Agent.StartComponents:input_type -> clusteretcd.agent.v1alpha1.StartComponentsRequest
-	42, // 45: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:input_type -> clusteretcd.agent.v1alpha1.VerifySnapshotRequest
-	27, // 46: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:input_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirRequest
-	29, // 47: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:input_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirRequest
-	31, // 48: clusteretcd.agent.v1alpha1.Agent.StageRestore:input_type -> clusteretcd.agent.v1alpha1.StageRestoreRequest
-	33, // 49: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:input_type -> clusteretcd.agent.v1alpha1.ActivateRestoreRequest
-	35, // 50: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:input_type -> clusteretcd.agent.v1alpha1.NoteEpochRequest
-	37, // 51: clusteretcd.agent.v1alpha1.Agent.Kubelet:input_type -> clusteretcd.agent.v1alpha1.KubeletRequest
-	39, // 52: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:input_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
-	43, // 53: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:input_type -> clusteretcd.agent.v1alpha1.TakeSnapshotRequest
-	44, // 54: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:input_type -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
-	48, // 55: clusteretcd.agent.v1alpha1.Agent.RunRecovery:input_type -> clusteretcd.agent.v1alpha1.RunRecoveryRequest
-	50, // 56: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:input_type -> clusteretcd.agent.v1alpha1.WatchRecoveryRequest
-	52, // 57: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:input_type -> clusteretcd.agent.v1alpha1.ResumeRecoveryRequest
-	53, // 58: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:input_type -> clusteretcd.agent.v1alpha1.AbortRecoveryRequest
-	54, // 59: clusteretcd.agent.v1alpha1.Agent.LetGo:input_type -> clusteretcd.agent.v1alpha1.LetGoRequest
-	55, // 60: clusteretcd.agent.v1alpha1.Agent.CreateBackup:input_type -> clusteretcd.agent.v1alpha1.CreateBackupRequest
-	58, // 61: clusteretcd.agent.v1alpha1.Agent.ListBackups:input_type -> clusteretcd.agent.v1alpha1.ListBackupsRequest
-	56, // 62: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
-	56, // 63: clusteretcd.agent.v1alpha1.Agent.ProveBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
-	60, // 64: clusteretcd.agent.v1alpha1.Agent.PruneBackups:input_type -> clusteretcd.agent.v1alpha1.PruneBackupsRequest
-	56, // 65: clusteretcd.agent.v1alpha1.Agent.FetchBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
-	3,  // 66: clusteretcd.agent.v1alpha1.Agent.Identity:output_type -> clusteretcd.agent.v1alpha1.IdentityReply
-	7,  // 67: clusteretcd.agent.v1alpha1.Agent.Inspect:output_type -> clusteretcd.agent.v1alpha1.NodeState
-	6,  // 68: clusteretcd.agent.v1alpha1.Agent.Observe:output_type -> clusteretcd.agent.v1alpha1.Observation
-	20, // 69: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:output_type -> clusteretcd.agent.v1alpha1.HoldEtcdReply
-	22, // 70: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:output_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdReply
-	24, // 71: clusteretcd.agent.v1alpha1.Agent.StopComponents:output_type -> clusteretcd.agent.v1alpha1.StopComponentsReply
-	26, // 72: clusteretcd.agent.v1alpha1.Agent.StartComponents:output_type -> clusteretcd.agent.v1alpha1.StartComponentsReply
-	41, // 73: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
-	28, // 74: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirReply
-	30, // 75: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirReply
-	32, // 76: clusteretcd.agent.v1alpha1.Agent.StageRestore:output_type -> clusteretcd.agent.v1alpha1.StageRestoreReply
-	34, // 77: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:output_type -> clusteretcd.agent.v1alpha1.ActivateRestoreReply
-	36, // 78: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:output_type -> clusteretcd.agent.v1alpha1.NoteEpochReply
-	38, // 79: clusteretcd.agent.v1alpha1.Agent.Kubelet:output_type -> clusteretcd.agent.v1alpha1.KubeletReply
-	41, // 80: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
-	39, // 81: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
-	45, // 82: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:output_type -> clusteretcd.agent.v1alpha1.Plan
-	49, // 83: clusteretcd.agent.v1alpha1.Agent.RunRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	51, // 84: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:output_type -> clusteretcd.agent.v1alpha1.RecoveryEvent
-	49, // 85: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	49, // 86: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	49, // 87: clusteretcd.agent.v1alpha1.Agent.LetGo:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	57, // 88: clusteretcd.agent.v1alpha1.Agent.CreateBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
-	59, // 89: clusteretcd.agent.v1alpha1.Agent.ListBackups:output_type -> clusteretcd.agent.v1alpha1.ListBackupsReply
-	57, // 90: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
-	57, // 91: clusteretcd.agent.v1alpha1.Agent.ProveBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
-	61, // 92: clusteretcd.agent.v1alpha1.Agent.PruneBackups:output_type -> clusteretcd.agent.v1alpha1.PruneBackupsReply
-	39, // 93: clusteretcd.agent.v1alpha1.Agent.FetchBackup:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
-	66, // [66:94] is the sub-list for method output_type
-	38, // [38:66] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	63, // 22: clusteretcd.agent.v1alpha1.NodeState.revisions:type_name -> clusteretcd.agent.v1alpha1.Revisions
+	64, // 23: clusteretcd.agent.v1alpha1.NodeState.settings:type_name -> clusteretcd.agent.v1alpha1.Settings
+	65, // 24: clusteretcd.agent.v1alpha1.NodeState.ca:type_name -> clusteretcd.agent.v1alpha1.CAState
+	8,  // 25: clusteretcd.agent.v1alpha1.DataDir.members:type_name -> clusteretcd.agent.v1alpha1.Member
+	62, // 26: clusteretcd.agent.v1alpha1.Guard.decided_at:type_name -> google.protobuf.Timestamp
+	8,  // 27: clusteretcd.agent.v1alpha1.Etcd.members:type_name -> clusteretcd.agent.v1alpha1.Member
+	62, // 28: clusteretcd.agent.v1alpha1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	62, // 29: clusteretcd.agent.v1alpha1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	62, // 30: clusteretcd.agent.v1alpha1.ArchiveEntry.at:type_name -> google.protobuf.Timestamp
+	18, // 31: clusteretcd.agent.v1alpha1.ArchiveDataDirReply.entry:type_name -> clusteretcd.agent.v1alpha1.ArchiveEntry
+	0,  // 32: clusteretcd.agent.v1alpha1.ActivateRestoreRequest.generation:type_name -> clusteretcd.agent.v1alpha1.Generation
+	0,  // 33: clusteretcd.agent.v1alpha1.NoteEpochRequest.lineage:type_name -> clusteretcd.agent.v1alpha1.Generation
+	40, // 34: clusteretcd.agent.v1alpha1.SnapshotChunk.trailer:type_name -> clusteretcd.agent.v1alpha1.SnapshotTrailer
+	62, // 35: clusteretcd.agent.v1alpha1.SnapshotInfo.taken_at:type_name -> google.protobuf.Timestamp
+	46, // 36: clusteretcd.agent.v1alpha1.Plan.steps:type_name -> clusteretcd.agent.v1alpha1.Step
+	47, // 37: clusteretcd.agent.v1alpha1.Plan.risks:type_name -> clusteretcd.agent.v1alpha1.Risk
+	44, // 38: clusteretcd.agent.v1alpha1.RunRecoveryRequest.what:type_name -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
+	62, // 39: clusteretcd.agent.v1alpha1.Recovery.started:type_name -> google.protobuf.Timestamp
+	62, // 40: clusteretcd.agent.v1alpha1.RecoveryEvent.at:type_name -> google.protobuf.Timestamp
+	49, // 41: clusteretcd.agent.v1alpha1.RecoveryEvent.recovery:type_name -> clusteretcd.agent.v1alpha1.Recovery
+	2,  // 42: clusteretcd.agent.v1alpha1.Agent.Identity:input_type -> clusteretcd.agent.v1alpha1.IdentityRequest
+	4,  // 43: clusteretcd.agent.v1alpha1.Agent.Inspect:input_type -> clusteretcd.agent.v1alpha1.InspectRequest
+	5,  // 44: clusteretcd.agent.v1alpha1.Agent.Observe:input_type -> clusteretcd.agent.v1alpha1.ObserveRequest
+	19, // 45: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:input_type -> clusteretcd.agent.v1alpha1.HoldEtcdRequest
+	21, // 46: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:input_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdRequest
+	23, // 47: clusteretcd.agent.v1alpha1.Agent.StopComponents:input_type -> clusteretcd.agent.v1alpha1.StopComponentsRequest
+	25, // 48: clusteretcd.agent.v1alpha1.Agent.StartComponents:input_type -> clusteretcd.agent.v1alpha1.StartComponentsRequest
+	42, // 49: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:input_type -> clusteretcd.agent.v1alpha1.VerifySnapshotRequest
+	27, // 50: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:input_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirRequest
+	29, // 51: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:input_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirRequest
+	31, // 52: clusteretcd.agent.v1alpha1.Agent.StageRestore:input_type -> clusteretcd.agent.v1alpha1.StageRestoreRequest
+	33, // 53: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:input_type -> clusteretcd.agent.v1alpha1.ActivateRestoreRequest
+	35, // 54: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:input_type -> clusteretcd.agent.v1alpha1.NoteEpochRequest
+	37, // 55: clusteretcd.agent.v1alpha1.Agent.Kubelet:input_type -> clusteretcd.agent.v1alpha1.KubeletRequest
+	39, // 56: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:input_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
+	43, // 57: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:input_type -> clusteretcd.agent.v1alpha1.TakeSnapshotRequest
+	44, // 58: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:input_type -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
+	48, // 59: clusteretcd.agent.v1alpha1.Agent.RunRecovery:input_type -> clusteretcd.agent.v1alpha1.RunRecoveryRequest
+	50, // 60: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:input_type -> clusteretcd.agent.v1alpha1.WatchRecoveryRequest
+	52, // 61: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:input_type -> clusteretcd.agent.v1alpha1.ResumeRecoveryRequest
+	53, // 62: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:input_type -> clusteretcd.agent.v1alpha1.AbortRecoveryRequest
+	54, // 63: clusteretcd.agent.v1alpha1.Agent.LetGo:input_type -> clusteretcd.agent.v1alpha1.LetGoRequest
+	55, // 64: clusteretcd.agent.v1alpha1.Agent.CreateBackup:input_type -> clusteretcd.agent.v1alpha1.CreateBackupRequest
+	58, // 65: clusteretcd.agent.v1alpha1.Agent.ListBackups:input_type -> clusteretcd.agent.v1alpha1.ListBackupsRequest
+	56, // 66: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	56, // 67: clusteretcd.agent.v1alpha1.Agent.ProveBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	60, // 68: clusteretcd.agent.v1alpha1.Agent.PruneBackups:input_type -> clusteretcd.agent.v1alpha1.PruneBackupsRequest
+	56, // 69: clusteretcd.agent.v1alpha1.Agent.FetchBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	66, // 70: clusteretcd.agent.v1alpha1.Agent.ChangeMembers:input_type -> clusteretcd.agent.v1alpha1.ChangeMembersRequest
+	67, // 71: clusteretcd.agent.v1alpha1.Agent.Maintain:input_type -> clusteretcd.agent.v1alpha1.MaintainRequest
+	68, // 72: clusteretcd.agent.v1alpha1.Agent.HashStore:input_type -> clusteretcd.agent.v1alpha1.HashStoreRequest
+	69, // 73: clusteretcd.agent.v1alpha1.Agent.PlaceRevision:input_type -> clusteretcd.agent.v1alpha1.PlaceRevisionRequest
+	70, // 74: clusteretcd.agent.v1alpha1.Agent.PlaceSettings:input_type -> clusteretcd.agent.v1alpha1.PlaceSettingsRequest
+	71, // 75: clusteretcd.agent.v1alpha1.Agent.RotateCA:input_type -> clusteretcd.agent.v1alpha1.RotateCARequest
+	3,  // 76: clusteretcd.agent.v1alpha1.Agent.Identity:output_type -> clusteretcd.agent.v1alpha1.IdentityReply
+	7,  // 77: clusteretcd.agent.v1alpha1.Agent.Inspect:output_type -> clusteretcd.agent.v1alpha1.NodeState
+	6,  // 78: clusteretcd.agent.v1alpha1.Agent.Observe:output_type -> clusteretcd.agent.v1alpha1.Observation
+	20, // 79: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:output_type -> clusteretcd.agent.v1alpha1.HoldEtcdReply
+	22, // 80: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:output_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdReply
+	24, // 81: clusteretcd.agent.v1alpha1.Agent.StopComponents:output_type -> clusteretcd.agent.v1alpha1.StopComponentsReply
+	26, // 82: clusteretcd.agent.v1alpha1.Agent.StartComponents:output_type -> clusteretcd.agent.v1alpha1.StartComponentsReply
+	41, // 83: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
+	28, // 84: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirReply
+	30, // 85: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirReply
+	32, // 86: clusteretcd.agent.v1alpha1.Agent.StageRestore:output_type -> clusteretcd.agent.v1alpha1.StageRestoreReply
+	34, // 87: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:output_type -> clusteretcd.agent.v1alpha1.ActivateRestoreReply
+	36, // 88: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:output_type -> clusteretcd.agent.v1alpha1.NoteEpochReply
+	38, // 89: clusteretcd.agent.v1alpha1.Agent.Kubelet:output_type -> clusteretcd.agent.v1alpha1.KubeletReply
+	41, // 90: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
+	39, // 91: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
+	45, // 92: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:output_type -> clusteretcd.agent.v1alpha1.Plan
+	49, // 93: clusteretcd.agent.v1alpha1.Agent.RunRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	51, // 94: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:output_type -> clusteretcd.agent.v1alpha1.RecoveryEvent
+	49, // 95: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	49, // 96: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	49, // 97: clusteretcd.agent.v1alpha1.Agent.LetGo:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	57, // 98: clusteretcd.agent.v1alpha1.Agent.CreateBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	59, // 99: clusteretcd.agent.v1alpha1.Agent.ListBackups:output_type -> clusteretcd.agent.v1alpha1.ListBackupsReply
+	57, // 100: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	57, // 101: clusteretcd.agent.v1alpha1.Agent.ProveBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	61, // 102: clusteretcd.agent.v1alpha1.Agent.PruneBackups:output_type -> clusteretcd.agent.v1alpha1.PruneBackupsReply
+	39, // 103: clusteretcd.agent.v1alpha1.Agent.FetchBackup:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
+	72, // 104: clusteretcd.agent.v1alpha1.Agent.ChangeMembers:output_type -> clusteretcd.agent.v1alpha1.ChangeMembersReply
+	73, // 105: clusteretcd.agent.v1alpha1.Agent.Maintain:output_type -> clusteretcd.agent.v1alpha1.MaintainReply
+	74, // 106: clusteretcd.agent.v1alpha1.Agent.HashStore:output_type -> clusteretcd.agent.v1alpha1.HashStoreReply
+	75, // 107: clusteretcd.agent.v1alpha1.Agent.PlaceRevision:output_type -> clusteretcd.agent.v1alpha1.PlaceRevisionReply
+	76, // 108: clusteretcd.agent.v1alpha1.Agent.PlaceSettings:output_type -> clusteretcd.agent.v1alpha1.PlaceSettingsReply
+	77, // 109: clusteretcd.agent.v1alpha1.Agent.RotateCA:output_type -> clusteretcd.agent.v1alpha1.RotateCAReply
+	76, // [76:110] is the sub-list for method output_type
+	42, // [42:76] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -4449,6 +4558,10 @@ func file_agent_proto_init() {
 	if File_agent_proto != nil {
 		return
 	}
+	file_maintenance_proto_init()
+	file_members_proto_init()
+	file_revisions_proto_init()
+	file_settings_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -47,6 +47,12 @@ const (
 	Agent_ProveBackup_FullMethodName      = "/clusteretcd.agent.v1alpha1.Agent/ProveBackup"
 	Agent_PruneBackups_FullMethodName     = "/clusteretcd.agent.v1alpha1.Agent/PruneBackups"
 	Agent_FetchBackup_FullMethodName      = "/clusteretcd.agent.v1alpha1.Agent/FetchBackup"
+	Agent_ChangeMembers_FullMethodName    = "/clusteretcd.agent.v1alpha1.Agent/ChangeMembers"
+	Agent_Maintain_FullMethodName         = "/clusteretcd.agent.v1alpha1.Agent/Maintain"
+	Agent_HashStore_FullMethodName        = "/clusteretcd.agent.v1alpha1.Agent/HashStore"
+	Agent_PlaceRevision_FullMethodName    = "/clusteretcd.agent.v1alpha1.Agent/PlaceRevision"
+	Agent_PlaceSettings_FullMethodName    = "/clusteretcd.agent.v1alpha1.Agent/PlaceSettings"
+	Agent_RotateCA_FullMethodName         = "/clusteretcd.agent.v1alpha1.Agent/RotateCA"
 )
 
 // AgentClient is the client API for Agent service.
@@ -108,6 +114,24 @@ type AgentClient interface {
 	// FetchBackup streams a backup's snapshot; the last message carries size and
 	// digest.
 	FetchBackup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotChunk], error)
+	// ChangeMembers makes one change of the membership through this node's etcd,
+	// under the cluster's one lock. It is refused if the membership is not the
+	// one that the change was decided on.
+	ChangeMembers(ctx context.Context, in *ChangeMembersRequest, opts ...grpc.CallOption) (*ChangeMembersReply, error)
+	// Maintain does one thing with the databases: it defragments this node's,
+	// compacts, or disarms an alarm.
+	Maintain(ctx context.Context, in *MaintainRequest, opts ...grpc.CallOption) (*MaintainReply, error)
+	// HashStore hashes what this node's etcd holds at a revision.
+	HashStore(ctx context.Context, in *HashStoreRequest, opts ...grpc.CallOption) (*HashStoreReply, error)
+	// PlaceRevision places a revision of etcd's static pod on this node, under
+	// the cluster's one lock, and keeps the former ones. It does not wait until
+	// the kubelet has started it.
+	PlaceRevision(ctx context.Context, in *PlaceRevisionRequest, opts ...grpc.CallOption) (*PlaceRevisionReply, error)
+	// PlaceSettings writes what this node is to know of the cluster's
+	// specification. It restarts nothing.
+	PlaceSettings(ctx context.Context, in *PlaceSettingsRequest, opts ...grpc.CallOption) (*PlaceSettingsReply, error)
+	// RotateCA does one step of a change of etcd's CA on this node.
+	RotateCA(ctx context.Context, in *RotateCARequest, opts ...grpc.CallOption) (*RotateCAReply, error)
 }
 
 type agentClient struct {
@@ -455,6 +479,66 @@ func (c *agentClient) FetchBackup(ctx context.Context, in *BackupRequest, opts .
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_FetchBackupClient = grpc.ServerStreamingClient[SnapshotChunk]
 
+func (c *agentClient) ChangeMembers(ctx context.Context, in *ChangeMembersRequest, opts ...grpc.CallOption) (*ChangeMembersReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeMembersReply)
+	err := c.cc.Invoke(ctx, Agent_ChangeMembers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) Maintain(ctx context.Context, in *MaintainRequest, opts ...grpc.CallOption) (*MaintainReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MaintainReply)
+	err := c.cc.Invoke(ctx, Agent_Maintain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) HashStore(ctx context.Context, in *HashStoreRequest, opts ...grpc.CallOption) (*HashStoreReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HashStoreReply)
+	err := c.cc.Invoke(ctx, Agent_HashStore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) PlaceRevision(ctx context.Context, in *PlaceRevisionRequest, opts ...grpc.CallOption) (*PlaceRevisionReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlaceRevisionReply)
+	err := c.cc.Invoke(ctx, Agent_PlaceRevision_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) PlaceSettings(ctx context.Context, in *PlaceSettingsRequest, opts ...grpc.CallOption) (*PlaceSettingsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlaceSettingsReply)
+	err := c.cc.Invoke(ctx, Agent_PlaceSettings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) RotateCA(ctx context.Context, in *RotateCARequest, opts ...grpc.CallOption) (*RotateCAReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateCAReply)
+	err := c.cc.Invoke(ctx, Agent_RotateCA_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServer is the server API for Agent service.
 // All implementations must embed UnimplementedAgentServer
 // for forward compatibility.
@@ -514,6 +598,24 @@ type AgentServer interface {
 	// FetchBackup streams a backup's snapshot; the last message carries size and
 	// digest.
 	FetchBackup(*BackupRequest, grpc.ServerStreamingServer[SnapshotChunk]) error
+	// ChangeMembers makes one change of the membership through this node's etcd,
+	// under the cluster's one lock. It is refused if the membership is not the
+	// one that the change was decided on.
+	ChangeMembers(context.Context, *ChangeMembersRequest) (*ChangeMembersReply, error)
+	// Maintain does one thing with the databases: it defragments this node's,
+	// compacts, or disarms an alarm.
+	Maintain(context.Context, *MaintainRequest) (*MaintainReply, error)
+	// HashStore hashes what this node's etcd holds at a revision.
+	HashStore(context.Context, *HashStoreRequest) (*HashStoreReply, error)
+	// PlaceRevision places a revision of etcd's static pod on this node, under
+	// the cluster's one lock, and keeps the former ones. It does not wait until
+	// the kubelet has started it.
+	PlaceRevision(context.Context, *PlaceRevisionRequest) (*PlaceRevisionReply, error)
+	// PlaceSettings writes what this node is to know of the cluster's
+	// specification. It restarts nothing.
+	PlaceSettings(context.Context, *PlaceSettingsRequest) (*PlaceSettingsReply, error)
+	// RotateCA does one step of a change of etcd's CA on this node.
+	RotateCA(context.Context, *RotateCARequest) (*RotateCAReply, error)
 	mustEmbedUnimplementedAgentServer()
 }
 
@@ -607,6 +709,24 @@ func (UnimplementedAgentServer) PruneBackups(context.Context, *PruneBackupsReque
 }
 func (UnimplementedAgentServer) FetchBackup(*BackupRequest, grpc.ServerStreamingServer[SnapshotChunk]) error {
 	return status.Error(codes.Unimplemented, "method FetchBackup not implemented")
+}
+func (UnimplementedAgentServer) ChangeMembers(context.Context, *ChangeMembersRequest) (*ChangeMembersReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMembers not implemented")
+}
+func (UnimplementedAgentServer) Maintain(context.Context, *MaintainRequest) (*MaintainReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Maintain not implemented")
+}
+func (UnimplementedAgentServer) HashStore(context.Context, *HashStoreRequest) (*HashStoreReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method HashStore not implemented")
+}
+func (UnimplementedAgentServer) PlaceRevision(context.Context, *PlaceRevisionRequest) (*PlaceRevisionReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlaceRevision not implemented")
+}
+func (UnimplementedAgentServer) PlaceSettings(context.Context, *PlaceSettingsRequest) (*PlaceSettingsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlaceSettings not implemented")
+}
+func (UnimplementedAgentServer) RotateCA(context.Context, *RotateCARequest) (*RotateCAReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateCA not implemented")
 }
 func (UnimplementedAgentServer) mustEmbedUnimplementedAgentServer() {}
 func (UnimplementedAgentServer) testEmbeddedByValue()               {}
@@ -1080,6 +1200,114 @@ func _Agent_FetchBackup_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Agent_FetchBackupServer = grpc.ServerStreamingServer[SnapshotChunk]
 
+func _Agent_ChangeMembers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ChangeMembers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ChangeMembers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ChangeMembers(ctx, req.(*ChangeMembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_Maintain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MaintainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Maintain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Maintain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Maintain(ctx, req.(*MaintainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_HashStore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HashStoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).HashStore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_HashStore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).HashStore(ctx, req.(*HashStoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_PlaceRevision_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlaceRevisionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PlaceRevision(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PlaceRevision_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PlaceRevision(ctx, req.(*PlaceRevisionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_PlaceSettings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlaceSettingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PlaceSettings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PlaceSettings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PlaceSettings(ctx, req.(*PlaceSettingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_RotateCA_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateCARequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).RotateCA(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_RotateCA_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).RotateCA(ctx, req.(*RotateCARequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Agent_ServiceDesc is the grpc.ServiceDesc for Agent service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1170,6 +1398,30 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PruneBackups",
 			Handler:    _Agent_PruneBackups_Handler,
+		},
+		{
+			MethodName: "ChangeMembers",
+			Handler:    _Agent_ChangeMembers_Handler,
+		},
+		{
+			MethodName: "Maintain",
+			Handler:    _Agent_Maintain_Handler,
+		},
+		{
+			MethodName: "HashStore",
+			Handler:    _Agent_HashStore_Handler,
+		},
+		{
+			MethodName: "PlaceRevision",
+			Handler:    _Agent_PlaceRevision_Handler,
+		},
+		{
+			MethodName: "PlaceSettings",
+			Handler:    _Agent_PlaceSettings_Handler,
+		},
+		{
+			MethodName: "RotateCA",
+			Handler:    _Agent_RotateCA_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
