@@ -142,8 +142,7 @@ func (r *Runtime) StopStatic(ctx context.Context, names []string, grace time.Dur
 				continue
 			}
 			last = append(last, c.Pod+"/"+c.Name)
-			_, err := r.runtime.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: c.ID, Timeout: int64(grace / time.Second)})
-			if err != nil && status.Code(err) != codes.NotFound && ctx.Err() == nil {
+			if err := r.stop(ctx, c.ID, grace); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("stop container %s of pod %s: %w", c.Name, c.Pod, err)
 			}
 		}
@@ -160,6 +159,21 @@ func (r *Runtime) StopStatic(ctx context.Context, names []string, grace time.Dur
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// stopMargin is how much longer than the grace one request to stop a container may take.
+const stopMargin = 10 * time.Second
+
+// stop asks for one container's end. A request that hangs, as it was seen to on a busy machine, is given up, and made again
+// by whoever finds the container still running.
+func (r *Runtime) stop(ctx context.Context, id string, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, grace+stopMargin)
+	defer cancel()
+	_, err := r.runtime.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: int64(grace / time.Second)})
+	if c := status.Code(err); c == codes.NotFound || c == codes.DeadlineExceeded {
+		return nil
+	}
+	return err
 }
 
 // RunningStatic returns the running containers of one static pod.

@@ -28,7 +28,7 @@ const (
 
 // The limits of the waits: a restart of etcd takes seconds, a kubelet that is in its API server's way minutes.
 const (
-	stopLimit    = 45 * time.Second
+	stopLimit    = time.Minute
 	restartLimit = 3 * time.Minute
 )
 
@@ -112,8 +112,12 @@ func (r *run) swapManifest(ctx context.Context, manifest []byte) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
-	if err := r.runtime.StopStatic(ctx, []string{apiServerPod}, 2*time.Second); err != nil {
-		return err
+	apiServer, cancelAPIServer := context.WithTimeout(ctx, stopLimit/2)
+	err = r.runtime.StopStatic(apiServer, []string{apiServerPod}, 2*time.Second)
+	cancelAPIServer()
+	if err != nil && ctx.Err() == nil {
+		// It only makes the kubelet faster, which is no reason to leave etcd half-way.
+		r.o.Progress("%s: kube-apiserver does not end (%v): etcd is restarted beside it, which may take two minutes", r.host.self.Name, err)
 	}
 	if err := r.runtime.StopStatic(ctx, []string{etcdPod}, 10*time.Second); err != nil {
 		return err
