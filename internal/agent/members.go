@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -72,6 +73,7 @@ func membersStatus(err error) error {
 	var refused *etcdclient.RefusedError
 	var held *lock.HeldError
 	var alarm *lock.AlarmError
+	var own rpctypes.EtcdError
 	switch {
 	case errors.As(err, &refused):
 		return status.Error(codes.FailedPrecondition, refused.Reason)
@@ -79,6 +81,9 @@ func membersStatus(err error) error {
 		return status.Error(codes.Aborted, err.Error())
 	case errors.As(err, &alarm):
 		return status.Error(codes.Unavailable, err.Error())
+	case errors.As(err, &own):
+		// Unavailable for one: members have to have been connected for some seconds before etcd takes the next change.
+		return status.Error(own.Code(), err.Error())
 	}
 	return toStatus(err)
 }
