@@ -134,9 +134,7 @@ func changeFromPB(req *agentpb.ChangeMembersRequest) (etcdclient.Change, error) 
 	return ch, errors.Join(bad...)
 }
 
-// Change implements engine.Cluster: recoveries coordinate alone, but `ceo node install` may run at the same time, so they
-// take the one lock as well. An alarm that was restored with the data keeps everyone from taking it, and is no reason
-// not to bring the members back.
+// Change implements engine.Cluster.
 func (e *ownEtcd) Change(ctx context.Context, clusterID string, a etcd.Action, on etcd.View) error {
 	id, err := strconv.ParseUint(clusterID, 16, 64)
 	if err != nil {
@@ -151,17 +149,7 @@ func (e *ownEtcd) Change(ctx context.Context, clusterID string, a etcd.Action, o
 	}}
 	_, err = use(ctx, e, change, func(ctx context.Context, c *etcdclient.Client) (struct{}, error) {
 		l := etcdclient.Locked{Who: fmt.Sprintf("a recovery: %s (%s)", a.Kind, a.Reason), Wait: lockWait}
-		act := func(ctx context.Context) error {
-			_, err := c.Change(ctx, ch)
-			return err
-		}
-		err := c.UnderLock(ctx, l, act)
-		var alarm *lock.AlarmError
-		if errors.As(err, &alarm) {
-			l.Frozen = true
-			err = c.UnderLock(ctx, l, act)
-		}
-		return struct{}{}, err
+		return struct{}{}, c.ChangeAlone(ctx, l, ch)
 	})
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"clusteretcd.io/ceo/internal/etcd"
+	"clusteretcd.io/ceo/internal/etcd/lock"
 )
 
 // UpdatePeerURL tells the membership where a member is now.
@@ -95,6 +96,32 @@ func (c *Client) Change(ctx context.Context, ch Change) (id uint64, err error) {
 	case etcd.Wait, etcd.Settled:
 	}
 	return 0, refuse("%s is nothing to be done", a.Kind)
+}
+
+// ChangeAlone makes it as the one coordinator of a recovery does, who takes the
+// lock all the same, as `ceo node install` may run at the same time. An alarm
+// that was restored with the data keeps everyone from taking it, and is no
+// reason not to bring the members back.
+func (c *Client) ChangeAlone(ctx context.Context, l Locked, ch Change) error {
+	began := false
+	act := func(ctx context.Context) error {
+		began = true
+		_, err := c.Change(ctx, ch)
+		return err
+	}
+	l.Frozen = false
+	err := c.UnderLock(ctx, l, act)
+	var alarm *lock.AlarmError
+	var held *lock.HeldError
+	if !errors.As(err, &alarm) && !errors.As(err, &held) {
+		return err
+	}
+	// CORRUPT keeps even the lock of one who is gone.
+	l.Frozen = true
+	if frozen := c.UnderLock(ctx, l, act); began || frozen == nil {
+		return frozen
+	}
+	return err
 }
 
 func (c *Client) handOver(ctx context.Context, ch Change, now Membership) error {
