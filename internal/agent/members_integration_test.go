@@ -1,6 +1,6 @@
 //go:build integration
 
-package agent_test
+package agent
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"clusteretcd.io/ceo/internal/agent"
 	"clusteretcd.io/ceo/internal/agent/agentpb"
 	etcdclient "clusteretcd.io/ceo/internal/etcd/client"
 	"clusteretcd.io/ceo/internal/etcd/lock"
@@ -53,7 +52,7 @@ func (c *changer) now() *agentpb.ChangeMembersRequest {
 }
 
 func (c *changer) change(i int, r *agentpb.ChangeMembersRequest) (*agentpb.ChangeMembersReply, error) {
-	return agent.ChangeMembersAt(etcdtest.Context(c.t), c.client(i), c.cluster.Members[i].ClientURL, r, func() string { return c.recovery })
+	return ChangeMembersAt(etcdtest.Context(c.t), c.client(i), c.cluster.Members[i].ClientURL, r, func() string { return c.recovery })
 }
 
 // refused wants the change refused for what the words say, and nothing changed.
@@ -70,10 +69,10 @@ func (c *changer) refused(i int, r *agentpb.ChangeMembersRequest, code codes.Cod
 }
 
 // eventually repeats what etcd refuses until its members have been connected for some seconds.
-func (c *changer) eventually(i int, make func() *agentpb.ChangeMembersRequest) *agentpb.ChangeMembersReply {
+func (c *changer) eventually(i int, request func() *agentpb.ChangeMembersRequest) *agentpb.ChangeMembersReply {
 	c.t.Helper()
 	var out *agentpb.ChangeMembersReply
-	r := make()
+	r := request()
 	etcdtest.Eventually(c.t, r.GetKind()+" to be made", func() (bool, string) {
 		var err error
 		out, err = c.change(i, r)
@@ -248,7 +247,7 @@ func TestChangeMembers(t *testing.T) {
 		c.cluster.Members[2].Kill(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 8e9)
 		defer cancel()
-		if _, err := agent.ChangeMembersAt(ctx, c.client(0), c.cluster.Members[0].ClientURL, r, func() string { return "" }); err == nil {
+		if _, err := ChangeMembersAt(ctx, c.client(0), c.cluster.Members[0].ClientURL, r, func() string { return "" }); err == nil {
 			t.Fatal("it was made")
 		}
 	})

@@ -3,10 +3,10 @@
 package members
 
 import (
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"clusteretcd.io/ceo/api/v1alpha1"
@@ -138,7 +138,7 @@ func peerURL(n observe.Node, m observe.Membership, holds uint64) string {
 	case n.State == nil && own != nil:
 		return own.PeerURL // nothing is known of another
 	case said == "":
-		return (&url.URL{Scheme: "https", Host: net.JoinHostPort(n.Address, "2380")}).String()
+		return (&url.URL{Scheme: "https", Host: hostPort(n.Address, "2380")}).String()
 	case own != nil && own.ID == holds && host(own.ClientURL) == n.Address && host(own.PeerURL) != n.Address && n.Address != "":
 		return at(said, n.Address)
 	}
@@ -159,12 +159,18 @@ func at(raw, address string) string {
 	if err != nil {
 		return raw
 	}
-	if u.Port() == "" {
-		u.Host = address
-	} else {
-		u.Host = net.JoinHostPort(address, u.Port())
-	}
+	u.Host = hostPort(address, u.Port())
 	return u.String()
+}
+
+func hostPort(host, port string) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port == "" {
+		return host
+	}
+	return host + ":" + port
 }
 
 // fill completes what the observation knows of a member.

@@ -430,3 +430,16 @@ func TestDoing(t *testing.T) {
 		})
 	}
 }
+
+func TestAt(t *testing.T) {
+	for _, c := range [][3]string{
+		{"https://10.0.0.1:2380", "10.0.0.9", "https://10.0.0.9:2380"},
+		{"https://[fd00::1]:2380", "fd00::9", "https://[fd00::9]:2380"},
+		{"http://10.0.0.1", "10.0.0.9", "http://10.0.0.9"},
+		{"://", "10.0.0.9", "://"},
+	} {
+		if got := at(c[0], c[1]); got != c[2] {
+			t.Errorf("%s at %s: %s", c[0], c[1], got)
+		}
+	}
+}

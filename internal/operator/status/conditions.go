@@ -100,7 +100,7 @@ func whoCannotGo(v etcd.View) string {
 // progressing: the operator changes something. It says as well why it does not.
 func (s seen) progressing() metav1.Condition {
 	p := s.view.Pause
-	reason := v1alpha1.ReasonAtRest
+	var reason string
 	switch {
 	case p.Recovery != "":
 		return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonRecoveryOpen, "%s", s.StandBack())
