@@ -104,15 +104,7 @@ func (e *ownEtcd) Members(ctx context.Context) (string, []etcd.Member, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	var out []etcd.Member
-	for _, x := range m.Members {
-		y := etcd.Member{ID: x.ID, Name: x.Name, Learner: x.Learner}
-		if len(x.PeerURLs) > 0 {
-			y.PeerURL = x.PeerURLs[0]
-		}
-		out = append(out, y)
-	}
-	return node.FormatID(m.ClusterID), out, nil
+	return node.FormatID(m.ClusterID), m.Pure(), nil
 }
 
 // Revision implements engine.Cluster.
@@ -122,30 +114,6 @@ func (e *ownEtcd) Revision(ctx context.Context) (int64, error) {
 
 // change is how long a change of the membership or a deletion may take.
 const change = 10 * time.Second
-
-// AddLearner implements engine.Cluster.
-func (e *ownEtcd) AddLearner(ctx context.Context, peerURL string) error {
-	_, err := use(ctx, e, change, func(ctx context.Context, c *etcdclient.Client) (etcdclient.Member, error) {
-		return c.AddLearner(ctx, peerURL)
-	})
-	return err
-}
-
-// Promote implements engine.Cluster.
-func (e *ownEtcd) Promote(ctx context.Context, id uint64) error {
-	_, err := use(ctx, e, change, func(ctx context.Context, c *etcdclient.Client) (struct{}, error) {
-		return struct{}{}, c.Promote(ctx, id)
-	})
-	return err
-}
-
-// Remove implements engine.Cluster.
-func (e *ownEtcd) Remove(ctx context.Context, id uint64) error {
-	_, err := use(ctx, e, change, func(ctx context.Context, c *etcdclient.Client) (struct{}, error) {
-		return struct{}{}, c.Remove(ctx, id)
-	})
-	return err
-}
 
 // DeletePrefix implements engine.Cluster.
 func (e *ownEtcd) DeletePrefix(ctx context.Context, prefix string) (int64, error) {

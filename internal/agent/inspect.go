@@ -97,10 +97,10 @@ func (a *Agent) guardState(ctx context.Context) *agentpb.Guard {
 		if st, err = durable.ReadJSON[guard.Status](a.paths.GuardStatus()); err != nil {
 			return g
 		}
-		st.State = ""
+		st.State, st.Decision.Needs = "", "" // an old word asks for nothing (I23)
 	}
 	g.State, g.Answer, g.Reason = string(st.State), string(st.Decision.Answer), st.Decision.Reason
-	g.DecidedAt = timestamppb.New(st.Decision.At)
+	g.DecidedAt, g.Needs = timestamppb.New(st.Decision.At), string(st.Decision.Needs)
 	return g
 }
 

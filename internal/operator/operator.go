@@ -31,6 +31,7 @@ import (
 	agentclient "clusteretcd.io/ceo/internal/agent/client"
 	"clusteretcd.io/ceo/internal/operator/backups"
 	"clusteretcd.io/ceo/internal/operator/endpoints"
+	"clusteretcd.io/ceo/internal/operator/members"
 	"clusteretcd.io/ceo/internal/operator/observe"
 	"clusteretcd.io/ceo/internal/operator/recoveries"
 	"clusteretcd.io/ceo/internal/operator/status"
@@ -211,8 +212,10 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 		Every:    o.Every, CataloguesEvery: o.CataloguesEvery,
 	}
 	recorder := mgr.GetEventRecorder("ceo-operator")
+	member := &members.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
 	for _, c := range []interface{ Register(ctrl.Manager) error }{
-		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
+		member,
+		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Doing: []func() observe.Doing{member.Doing}},
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
 		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},

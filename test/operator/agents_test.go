@@ -135,14 +135,16 @@ func (w *world) newCluster3(t *testing.T) []*double {
 	return out
 }
 
-func (d *double) serve(t *testing.T) {
+func (d *double) serve(t *testing.T) { t.Helper(); d.serveAs(t, d) }
+
+func (d *double) serveAs(t *testing.T, as agentpb.AgentServer) {
 	t.Helper()
 	tls, err := pki.ServerTLS(d.paths)
 	must(t, err)
 	l, err := net.Listen("tcp", net.JoinHostPort(d.address, strconv.Itoa(node.AgentPort)))
 	must(t, err)
 	d.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(tls)))
-	agentpb.RegisterAgentServer(d.server, d)
+	agentpb.RegisterAgentServer(d.server, as)
 	go func() { _ = d.server.Serve(l) }()
 	t.Cleanup(d.server.Stop)
 }

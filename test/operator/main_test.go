@@ -64,7 +64,7 @@ func loopbackUp() error {
 		return err
 	}
 	// The nodes' addresses: an EndpointSlice takes none of 127.0.0.0/8.
-	for i := range 3 {
+	for i := range 7 {
 		a, err := unix.NewIfreq(fmt.Sprintf("lo:%d", i+1))
 		if err != nil {
 			return err

@@ -161,7 +161,7 @@ func (w *world) kubeadmPKI(t *testing.T, p node.Paths) *etcdtest.PKI {
 			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: filepath.Base(name)},
 			NotBefore: w.caCert.NotBefore, NotAfter: time.Now().AddDate(1, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 99, 0, 11), net.IPv4(10, 99, 0, 12), net.IPv4(10, 99, 0, 13)}, DNSNames: []string{"localhost"},
+			IPAddresses: nodeIPs(), DNSNames: []string{"localhost"},
 		}, w.caCert, key.Public(), w.caKey)
 		must(t, err)
 		writePEM(t, filepath.Join(dir, name+".crt"), "CERTIFICATE", der)
@@ -171,6 +171,15 @@ func (w *world) kubeadmPKI(t *testing.T, p node.Paths) *etcdtest.PKI {
 		CA: filepath.Join(dir, "ca.crt"), ServerCert: filepath.Join(dir, "server.crt"), ServerKey: filepath.Join(dir, "server.key"),
 		ClientCert: filepath.Join(dir, "healthcheck-client.crt"), ClientKey: filepath.Join(dir, "healthcheck-client.key"),
 	}
+}
+
+// nodeIPs are all that a node of a test can have.
+func nodeIPs() []net.IP {
+	out := []net.IP{net.IPv4(127, 0, 0, 1)}
+	for i := range 7 {
+		out = append(out, net.IPv4(10, 99, 0, byte(11+i)))
+	}
+	return out
 }
 
 func writeKey(t *testing.T, path string, key *ecdsa.PrivateKey) {

@@ -939,11 +939,14 @@ type Guard struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Installed bool                   `protobuf:"varint,1,opt,name=installed,proto3" json:"installed,omitempty"`
 	// starting, running, stopping, held, waiting, refused; empty: not running.
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
-	Answer        string                 `protobuf:"bytes,3,opt,name=answer,proto3" json:"answer,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	DecidedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=decided_at,json=decidedAt,proto3" json:"decided_at,omitempty"`
-	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	State     string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Answer    string                 `protobuf:"bytes,3,opt,name=answer,proto3" json:"answer,omitempty"`
+	Reason    string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	DecidedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=decided_at,json=decidedAt,proto3" json:"decided_at,omitempty"`
+	Error     string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// What the membership has to do for this node, by the decision of the guard
+	// that runs: add or replace; empty for nothing.
+	Needs         string `protobuf:"bytes,7,opt,name=needs,proto3" json:"needs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1016,6 +1019,13 @@ func (x *Guard) GetDecidedAt() *timestamppb.Timestamp {
 func (x *Guard) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *Guard) GetNeeds() string {
+	if x != nil {
+		return x.Needs
 	}
 	return ""
 }
@@ -4090,7 +4100,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04term\x18\b \x01(\x04R\x04term\x12!\n" +
 	"\fcommit_index\x18\t \x01(\x04R\vcommitIndex\x12\x17\n" +
 	"\adb_size\x18\n" +
-	" \x01(\x03R\x06dbSize\"\xbc\x01\n" +
+	" \x01(\x03R\x06dbSize\"\xd2\x01\n" +
 	"\x05Guard\x12\x1c\n" +
 	"\tinstalled\x18\x01 \x01(\bR\tinstalled\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -4098,7 +4108,8 @@ const file_agent_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x129\n" +
 	"\n" +
 	"decided_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\x95\x05\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x14\n" +
+	"\x05needs\x18\a \x01(\tR\x05needs\"\x95\x05\n" +
 	"\x04Etcd\x12\x18\n" +
 	"\aanswers\x18\x01 \x01(\bR\aanswers\x12\x1d\n" +
 	"\n" +

@@ -100,7 +100,7 @@ func whoCannotGo(v etcd.View) string {
 // progressing: the operator changes something. It says as well why it does not.
 func (s seen) progressing() metav1.Condition {
 	p := s.view.Pause
-	reason := v1alpha1.ReasonAtRest
+	var reason string
 	switch {
 	case p.Recovery != "":
 		return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonRecoveryOpen, "%s", s.StandBack())
@@ -109,9 +109,21 @@ func (s seen) progressing() metav1.Condition {
 	case p.Unread != "":
 		reason = v1alpha1.ReasonWaiting
 	default:
-		return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, reason, "nothing is being changed")
+		return s.works()
 	}
 	return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, reason, "%s", p.MayAct().Reason)
+}
+
+// works shows who changes something, else who waits, else that nobody does.
+func (s seen) works() metav1.Condition {
+	for _, active := range []bool{true, false} {
+		for _, d := range s.doing {
+			if d.Reason != "" && d.Active == active {
+				return is(v1alpha1.ConditionProgressing, map[bool]metav1.ConditionStatus{true: metav1.ConditionTrue, false: metav1.ConditionFalse}[active], d.Reason, "%s", d.Message)
+			}
+		}
+	}
+	return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonAtRest, "nothing is being changed")
 }
 
 type problem struct{ reason, text string }

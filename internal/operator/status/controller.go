@@ -30,6 +30,8 @@ type Controller struct {
 	Watch  *observe.Watch
 	Events events.EventRecorder
 	Log    *slog.Logger
+	// Doing are those who change the cluster, worst news first: what they say is shown by Progressing.
+	Doing []func() observe.Doing
 }
 
 // Owner of the fields that it applies.
@@ -52,7 +54,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	// The spec may be newer than the look.
 	o.Cluster = cluster
-	want := Decide(o, cluster.Status)
+	want := Decide(o, cluster.Status, c.now()...)
 	if Same(want, cluster.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -65,6 +67,14 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	c.tell(cluster, want)
 	return ctrl.Result{}, nil
+}
+
+func (c *Controller) now() []observe.Doing {
+	var out []observe.Doing
+	for _, f := range c.Doing {
+		out = append(out, f())
+	}
+	return out
 }
 
 // Same compares what this controller owns, as people see it: the fields of other controllers do not count.

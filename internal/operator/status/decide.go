@@ -22,12 +22,13 @@ type seen struct {
 	membership observe.Membership
 	view       etcd.View
 	status     v1alpha1.EtcdClusterStatus
+	doing      []observe.Doing
 }
 
 // Decide answers what the status is to say, from what was seen and what it says now. It is pure: the observation carries
 // the time. Fields that other controllers own are empty in the answer.
-func Decide(o observe.Observation, now v1alpha1.EtcdClusterStatus) v1alpha1.EtcdClusterStatus {
-	s := seen{Observation: o, membership: o.Membership()}
+func Decide(o observe.Observation, now v1alpha1.EtcdClusterStatus, doing ...observe.Doing) v1alpha1.EtcdClusterStatus {
+	s := seen{Observation: o, membership: o.Membership(), doing: doing}
 	s.view = s.membership.View(o.Pause())
 	out := v1alpha1.EtcdClusterStatus{ClusterID: s.membership.ClusterID, Epoch: s.membership.Epoch}
 	if o.Cluster != nil {

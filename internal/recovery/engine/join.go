@@ -3,11 +3,13 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	"clusteretcd.io/ceo/internal/agent/agentpb"
 	"clusteretcd.io/ceo/internal/etcd"
+	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/recovery"
 )
 
@@ -42,7 +44,7 @@ func (r *Run) joinAll(ctx context.Context, group []recovery.Step) error {
 						return err
 					}
 				}
-				err = r.apply(ctx, a)
+				err = r.apply(ctx, a, v)
 			}
 		}
 		if err != nil && ctx.Err() == nil {
@@ -103,9 +105,16 @@ func (r *Run) finishJoined(ctx context.Context, pending []recovery.Step, v etcd.
 
 // apply makes the one change that was decided. Each is idempotent: the next
 // look shows whether it arrived.
-func (r *Run) apply(ctx context.Context, a etcd.Action) error {
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
+func (r *Run) apply(ctx context.Context, a etcd.Action, on etcd.View) error {
+	if !a.Changes() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
+	s, err := r.staged()
+	if err != nil {
+		return err
+	}
 	step := recovery.StepJoin + "/" + a.Node
 	switch a.Kind {
 	case etcd.AddLearner:
@@ -113,15 +122,11 @@ func (r *Run) apply(ctx context.Context, a etcd.Action) error {
 			return err
 		}
 		failpoint(step + ".begin")
-		return r.d.Etcd.AddLearner(ctx, a.PeerURL)
 	case etcd.Promote:
 		failpoint(step + ".promote")
-		return r.d.Etcd.Promote(ctx, a.MemberID)
-	case etcd.Remove:
-		return r.d.Etcd.Remove(ctx, a.MemberID)
-	case etcd.Wait, etcd.Settled:
+	case etcd.Remove, etcd.MoveLeader, etcd.UpdatePeerURL, etcd.Wait, etcd.Settled:
 	}
-	return nil
+	return r.d.Etcd.Change(ctx, s.ClusterID, a, on)
 }
 
 // view gathers what the decision needs: the membership from a quorum, and
@@ -161,7 +166,7 @@ func (r *Run) view(ctx context.Context, tell map[string]bool, leader int64) (etc
 	v := etcd.View{}
 	for _, n := range st.Plan.Nodes {
 		if !st.LetGo[n.Name] {
-			v.Nodes = append(v.Nodes, nodeView(n, states[n.PeerURL]))
+			v.Nodes = append(v.Nodes, nodeView(n, states[n.PeerURL], s.ClusterID))
 		}
 	}
 	for _, m := range members {
@@ -173,6 +178,10 @@ func (r *Run) view(ctx context.Context, tell map[string]bool, leader int64) (etc
 		}
 		rev := ns.GetEtcd().GetMetricsRevision()
 		m.CaughtUp = leader > 0 && rev >= leader
+		m.Applied = ns.GetEtcd().GetRaftAppliedIndex()
+		if e := ns.GetEtcd(); e.GetHasLeader() && e.GetClusterId() == s.ClusterID && e.GetMemberId() == e.GetLeaderId() && e.GetMemberId() == node.FormatID(m.ID) {
+			v.Leader = m.ID
+		}
 		v.Members = append(v.Members, m)
 	}
 	return v, states, nil
@@ -203,12 +212,15 @@ func (r *Run) look(ctx context.Context, n recovery.PlanNode, tell bool) *agentpb
 	return ns
 }
 
-func nodeView(n recovery.PlanNode, ns *agentpb.NodeState) etcd.Node {
+func nodeView(n recovery.PlanNode, ns *agentpb.NodeState, clusterID string) etcd.Node {
 	out := etcd.Node{Name: n.Name, PeerURL: n.PeerURL}
 	if ns == nil {
 		return out
 	}
-	out.PeerURL = n.PeerURL
+	if d := ns.GetDataDir(); d.GetState() == "present" && d.GetClusterId() == clusterID {
+		// What lies there says whose it is, better than any address (P20); 0 where it does not.
+		out.Holds, _ = strconv.ParseUint(d.GetMemberId(), 16, 64)
+	}
 	// The guard waits and holds nothing of another cluster any more.
 	out.Waiting = ns.GetGuard().GetState() == "waiting" && ns.GetDataDir().GetState() == "none"
 	out.Wiped = ns.GetGuard().GetState() == "refused" && ns.GetDataDir().GetState() == "none"

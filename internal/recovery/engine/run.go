@@ -24,9 +24,9 @@ type Cluster interface {
 	Members(ctx context.Context) (clusterID string, members []etcd.Member, err error)
 	// Revision is the store's present revision by a linearizable read.
 	Revision(ctx context.Context) (int64, error)
-	AddLearner(ctx context.Context, peerURL string) error
-	Promote(ctx context.Context, id uint64) error
-	Remove(ctx context.Context, id uint64) error
+	// Change makes the one change that was decided on what was seen, with the cluster's one lock held, and refuses it on
+	// another membership. One that is made already is a success.
+	Change(ctx context.Context, clusterID string, a etcd.Action, on etcd.View) error
 	DeletePrefix(ctx context.Context, prefix string) (int64, error)
 }
 
@@ -48,6 +48,7 @@ const (
 	retryEvery   = 300 * time.Millisecond
 	joinEvery    = 300 * time.Millisecond
 	callLimit    = 5 * time.Second
+	changeLimit  = 12 * time.Second // another may have the lock
 	masterLeases = "/registry/masterleases/"
 )
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"clusteretcd.io/ceo/internal/agent/agentpb"
+	"clusteretcd.io/ceo/internal/etcd/lock"
 	"clusteretcd.io/ceo/internal/recovery"
 )
 
@@ -74,6 +75,10 @@ func (r *Run) do(ctx context.Context, s recovery.Step) (any, error) {
 	case recovery.StepStart:
 		return nil, r.start(ctx, a)
 	case recovery.StepLeases:
+		// Whoever had the lock when the source was written has it no more, and the joins are not to wait for its lease.
+		if _, err := r.d.Etcd.DeletePrefix(ctx, lock.Key); err != nil {
+			return nil, err
+		}
 		n, err := r.d.Etcd.DeletePrefix(ctx, masterLeases)
 		return n, err
 	case recovery.StepControlPlane:
