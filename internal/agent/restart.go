@@ -11,6 +11,7 @@ import (
 	"clusteretcd.io/ceo/internal/agent/agentpb"
 	"clusteretcd.io/ceo/internal/etcd"
 	etcdclient "clusteretcd.io/ceo/internal/etcd/client"
+	"clusteretcd.io/ceo/internal/etcd/lock"
 	"clusteretcd.io/ceo/internal/node"
 )
 
@@ -125,4 +126,26 @@ func (a *Agent) states(ctx context.Context, cfg node.Config) map[string]*agentpb
 	}
 	wg.Wait()
 	return out
+}
+
+// lockIsLost: it could not be had because no quorum serves. Whoever was refused under it, or found another holder, has
+// seen a quorum.
+func lockIsLost(err error) bool {
+	var held *lock.HeldError
+	return !errors.Is(err, errMustNot) && !errors.As(err, &held)
+}
+
+// mustWaitUnlocked says why this node's etcd is not to be restarted without the lock; "" if it may be: it serves nobody,
+// so that there is no vote to lose.
+func (a *Agent) mustWaitUnlocked(ctx context.Context) string {
+	for _, s := range a.states(ctx, a.Config()) {
+		if r := s.GetRecovery(); r.GetId() != "" {
+			return fmt.Sprintf("recovery %s is open on %s (P17)", r.GetId(), s.GetName())
+		}
+	}
+	// Last, as it is what may have changed.
+	if serves(a.etcd.state(ctx)) {
+		return "etcd here is healthy again"
+	}
+	return ""
 }

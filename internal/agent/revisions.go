@@ -48,9 +48,9 @@ func (a *Agent) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionReq
 	place := func(context.Context) error { return a.shelf().Place(plan, req.GetIll(), revision.Now()) }
 	who := fmt.Sprintf("a restart of etcd on %s with revision %s", a.Config().Name, plan.Revision)
 	err = a.restartUnderLock(ctx, who, place)
-	if err != nil && req.GetUnlocked() && !errors.Is(err, errMustNot) {
-		if st := a.etcd.state(ctx); serves(st) {
-			return nil, status.Errorf(codes.FailedPrecondition, "etcd here is healthy again, and the lock could not be had (%v): nothing was placed", err)
+	if err != nil && req.GetUnlocked() && lockIsLost(err) {
+		if why := a.mustWaitUnlocked(ctx); why != "" {
+			return nil, status.Errorf(codes.FailedPrecondition, "%s, and the lock could not be had (%v): nothing was placed", why, err)
 		}
 		a.log.Warn("the cluster's lock cannot be had, and this node's etcd serves nobody: its revision is placed without", "revision", plan.Revision, "error", err)
 		err = place(ctx)

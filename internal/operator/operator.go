@@ -33,6 +33,8 @@ import (
 	"clusteretcd.io/ceo/internal/operator/endpoints"
 	"clusteretcd.io/ceo/internal/operator/observe"
 	"clusteretcd.io/ceo/internal/operator/recoveries"
+	"clusteretcd.io/ceo/internal/operator/report"
+	"clusteretcd.io/ceo/internal/operator/rollouts"
 	"clusteretcd.io/ceo/internal/operator/status"
 	"clusteretcd.io/ceo/internal/pki"
 )
@@ -58,7 +60,7 @@ type Options struct {
 	Log                           *slog.Logger
 
 	// What tests shorten.
-	Every, CataloguesEvery, Grace, InspectLimit time.Duration
+	Every, CataloguesEvery, Grace, InspectLimit, RolloutBound time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -211,8 +213,10 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 		Every:    o.Every, CataloguesEvery: o.CataloguesEvery,
 	}
 	recorder := mgr.GetEventRecorder("ceo-operator")
+	rolls := &rollouts.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Log: o.Log, Bound: o.RolloutBound}
 	for _, c := range []interface{ Register(ctrl.Manager) error }{
-		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
+		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Reporters: []report.Reporter{rolls}},
+		rolls,
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
 		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},

@@ -16,6 +16,7 @@ import (
 	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/internal/operator/apply"
 	"clusteretcd.io/ceo/internal/operator/observe"
+	"clusteretcd.io/ceo/internal/operator/report"
 )
 
 // Controller writes the status of the one EtcdCluster, where there is one. It does not make it: what there is without
@@ -30,6 +31,8 @@ type Controller struct {
 	Watch  *observe.Watch
 	Events events.EventRecorder
 	Log    *slog.Logger
+	// Reporters are the controllers that have a say in the conditions.
+	Reporters []report.Reporter
 }
 
 // Owner of the fields that it applies.
@@ -52,7 +55,11 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	// The spec may be newer than the look.
 	o.Cluster = cluster
-	want := Decide(o, cluster.Status)
+	var reports []report.Report
+	for _, r := range c.Reporters {
+		reports = append(reports, r.Report())
+	}
+	want := Decide(o, cluster.Status, reports...)
 	if Same(want, cluster.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -72,7 +79,7 @@ func Same(a, b v1alpha1.EtcdClusterStatus) bool { return equality.Semantic.DeepE
 
 func own(s v1alpha1.EtcdClusterStatus) v1alpha1.EtcdClusterStatus {
 	s = *s.DeepCopy()
-	s.Rollout, s.CARotation, s.LastHashCheck = nil, nil, nil
+	s.CARotation, s.LastHashCheck = nil, nil
 	for i := range s.Members {
 		s.Members[i].PodRevision = 0
 	}
