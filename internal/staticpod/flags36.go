@@ -65,9 +65,15 @@ func to36(args []string) []string {
 	if len(on) == 0 {
 		return args
 	}
-	if old := flagsOf(args)[gatesFlag]; old != "" {
-		on = append(list(old), on...)
+	// What is said outright stays; etcd does not start with a gate that is named twice and differs.
+	all := list(flagsOf(args)[gatesFlag])
+	for _, g := range on {
+		name, _, _ := strings.Cut(g, "=")
+		if !slices.ContainsFunc(all, func(a string) bool { return strings.HasPrefix(a, name+"=") }) {
+			all = append(all, g)
+		}
 	}
+	on = all
 	return setFlag(args, gatesFlag, strings.Join(on, ","))
 }
 
