@@ -13,6 +13,8 @@ type Note struct {
 
 // Report is what a controller adds to the status. The zero value adds nothing.
 type Report struct {
+	// Generation of the specification that it is about: the status is not newer than that.
+	Generation int64
 	// Progressing: what it is changing; nil for nothing.
 	Progressing *Note
 	// Degraded: what a person, or this controller, has to mend.

@@ -113,7 +113,9 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	if c.refused.target != "" && p.Action.Kind != rollout.Done {
 		refused = &c.refused.note
 	}
-	c.say(p.Report(cluster.Status.Rollout, refused))
+	said := p.Report(cluster.Status.Rollout, refused)
+	said.Generation = cluster.Generation
+	c.say(said)
 	if refused != nil && time.Now().Before(c.refused.until) && p.Action.Kind != rollout.RollBack {
 		return ctrl.Result{}, nil
 	}

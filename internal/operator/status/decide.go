@@ -33,7 +33,7 @@ func Decide(o observe.Observation, now v1alpha1.EtcdClusterStatus, reports ...re
 	s.view = s.membership.View(o.Pause())
 	out := v1alpha1.EtcdClusterStatus{ClusterID: s.membership.ClusterID, Epoch: s.membership.Epoch}
 	if o.Cluster != nil {
-		out.ObservedGeneration = o.Cluster.Generation
+		out.ObservedGeneration = observed(o.Cluster.Generation, now.ObservedGeneration, reports)
 	}
 	if out.ClusterID == "" {
 		// Nothing was seen: what was known stays (I23).

@@ -9,6 +9,15 @@ import (
 	"clusteretcd.io/ceo/internal/operator/report"
 )
 
+// observed is the generation that the whole status is about: no newer than what every controller has seen, or whoever
+// waits for a change would take the end of the one before for its own.
+func observed(generation, before int64, reports []report.Report) int64 {
+	for _, r := range reports {
+		generation = min(generation, max(r.Generation, before))
+	}
+	return generation
+}
+
 // work is what another controller is doing; what it waits for, where none does anything.
 func (s seen) work() *report.Note {
 	var waits *report.Note
