@@ -33,7 +33,7 @@ type change func(*View)
 
 // three healthy nodes that were adopted; cp-1 leads.
 func three(changes ...change) View {
-	v := View{Bound: 3 * time.Minute, Observation: observe.Observation{At: time.Unix(1e9, 0), Cluster: &v1alpha1.EtcdCluster{}}}
+	v := View{Bound: 3 * time.Minute, Observation: observe.Observation{At: time.Unix(1e9, 0), Cluster: &v1alpha1.EtcdCluster{Status: v1alpha1.EtcdClusterStatus{ClusterVersion: "3.7.0"}}}}
 	var members []*agentpb.Member
 	for i := range 3 {
 		members = append(members, &agentpb.Member{Id: fmt.Sprint(i + 1), Name: fmt.Sprintf("cp-%d", i+1)})
