@@ -166,6 +166,9 @@ func (r *rolling) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionR
 			r.violated("%s was restarted while %s was down: %s", r.name, o.name, oe.GetError())
 		}
 	}
+	if strings.Contains(string(req.GetContent()), "missing") {
+		return nil, status.Error(codes.NotFound, "pull image: not found")
+	}
 	r.state.Lock()
 	defer r.state.Unlock()
 	var p revision.Plan

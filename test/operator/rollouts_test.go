@@ -128,19 +128,16 @@ func TestRollouts(t *testing.T) {
 		w.waitCondition(t, v1alpha1.ConditionDegraded, metav1.ConditionFalse, v1alpha1.ReasonAsExpected)
 		w.waitCondition(t, v1alpha1.ConditionUpgradeable, metav1.ConditionTrue, v1alpha1.ReasonAsExpected)
 	})
-	t.Run("a quota below the database", func(t *testing.T) {
-		before := []int{nodes[0].restartCount(), nodes[1].restartCount(), nodes[2].restartCount()}
-		nodes[0].set(func() {})
-		w.patchSpec(t, `{"etcd":{"version":"3.5.26"}}`)
-		w.waitCondition(t, v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonVersionSkew)
+	t.Run("an image that is missing", func(t *testing.T) {
+		before := nodes[0].restartCount() + nodes[1].restartCount() + nodes[2].restartCount()
+		w.patchSpec(t, `{"etcd":{"version":"`+etcdtest.Version+`","image":"registry.k8s.io/missing:`+etcdtest.Version+`-0"}}`)
+		w.waitCondition(t, v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonImageMissing)
 		waitLooks(t, nodes, 5)
-		for i, r := range nodes {
-			if r.restartCount() != before[i] {
-				t.Errorf("%s was restarted for a version that cannot be", r.name)
-			}
-		}
-		w.patchSpec(t, `{"etcd":{"version":null}}`)
+		w.patchSpec(t, `{"etcd":{"version":null,"image":null}}`)
 		w.waitCondition(t, v1alpha1.ConditionDegraded, metav1.ConditionFalse, v1alpha1.ReasonAsExpected)
+		if after := nodes[0].restartCount() + nodes[1].restartCount() + nodes[2].restartCount(); after != before {
+			t.Errorf("%d restarts for an image that is missing", after-before)
+		}
 	})
 	noneWrong(t, nodes)
 	w.noWriteAtRest(t, []*double{nodes[0].double})

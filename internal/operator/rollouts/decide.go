@@ -43,6 +43,8 @@ type Plan struct {
 	// Updated and Wanted count the nodes.
 	Updated, Wanted int
 	Cluster         etcd.View
+	// UnderWay: a node was given a revision, and is waited for.
+	UnderWay bool
 }
 
 // Decide answers what is to be done next.
@@ -70,6 +72,11 @@ func Decide(v View) Plan {
 		}
 	}
 	p.Action = rollout.Next(rollout.View{Cluster: p.Cluster, Nodes: nodes, Target: p.Target, Bound: v.Bound, AcceptDowntime: true})
+	for _, n := range nodes {
+		if p.Action.Kind == rollout.Wait && n.Name == p.Action.Node && n.Answers {
+			p.UnderWay = n.Running != n.Placed || n.LastGood != n.Placed
+		}
+	}
 	if p.Action.Kind == rollout.Wait && silent != "" {
 		p.Action.Reason += " (" + silent + ")"
 	}
@@ -209,7 +216,7 @@ func (p Plan) Report(before *v1alpha1.RolloutStatus, refused *report.Note) repor
 		now = before.DeepCopy()
 	case p.Content.Empty() && a.Kind == rollout.Wait:
 		now = before.DeepCopy()
-	case a.Kind == rollout.Wait && a.Node == "":
+	case a.Kind == rollout.Wait && !p.UnderWay:
 		r.Progressing = &report.Note{Reason: v1alpha1.ReasonWaiting, Message: a.Reason, Waits: !p.Snapshot}
 		if p.Snapshot {
 			r.Progressing.Reason = kind
