@@ -16,13 +16,13 @@ func (a *api) defaults(t *testing.T) {
 	const schedule = `{schedule: "@daily"}`
 	for _, c := range []struct{ kind, spec, want string }{
 		{"EtcdCluster", anyCluster, `{
-			"managementState":"Managed","etcd":{},"nodeSelector":{"node-role.kubernetes.io/control-plane":""},"quota":"8Gi",
-			"timing":{"profile":"Standard"},"tls":{"leafLifetime":"8760h","caLifetime":"87600h"},"unhealthyTimeout":"5m",
+			"managementState":"Managed","etcd":{},"nodeSelector":{"node-role.kubernetes.io/control-plane":""},
+			"tls":{"leafLifetime":"8760h","caLifetime":"87600h"},"unhealthyTimeout":"5m",
 			"defragmentation":{"mode":"Automatic","fragmentationPercent":45,"minSize":"100Mi"},"hashCheckInterval":"4h",
 			"backup":{"location":"file:///var/lib/etcd-backup","resources":true}}`},
 		{"EtcdCluster", `{tls: {leafLifetime: 24h}, backup: {resources: false}}`, `{
-			"managementState":"Managed","etcd":{},"nodeSelector":{"node-role.kubernetes.io/control-plane":""},"quota":"8Gi",
-			"timing":{"profile":"Standard"},"tls":{"leafLifetime":"24h","caLifetime":"87600h"},"unhealthyTimeout":"5m",
+			"managementState":"Managed","etcd":{},"nodeSelector":{"node-role.kubernetes.io/control-plane":""},
+			"tls":{"leafLifetime":"24h","caLifetime":"87600h"},"unhealthyTimeout":"5m",
 			"defragmentation":{"mode":"Automatic","fragmentationPercent":45,"minSize":"100Mi"},"hashCheckInterval":"4h",
 			"backup":{"location":"file:///var/lib/etcd-backup","resources":false}}`},
 		{"EtcdBackup", `{}`, `{"prove":false}`},

@@ -31,7 +31,7 @@ const ClusterName = "cluster"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.etcd.version) || !self.spec.etcd.version.matches('^3[.][0-9]+[.][0-9]+$') || (has(oldSelf.spec.etcd.version) && self.spec.etcd.version == oldSelf.spec.etcd.version) || !has(self.status) || !has(self.status.clusterVersion) || int(self.spec.etcd.version.split('.')[1]) >= int(self.status.clusterVersion.split('.')[1])",fieldPath=".spec.etcd.version",messageExpression="'the cluster runs etcd ' + self.status.clusterVersion + ', and ' + self.spec.etcd.version + ' is a downgrade, which is refused: its data may be of a newer form; restore a backup that was made before the upgrade instead'",reason=FieldValueForbidden
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.etcd.version) || !self.spec.etcd.version.matches('^3[.][0-9]+[.][0-9]+$') || (has(oldSelf.spec.etcd.version) && self.spec.etcd.version == oldSelf.spec.etcd.version) || !has(self.status) || !has(self.status.clusterVersion) || int(self.spec.etcd.version.split('.')[1]) <= int(self.status.clusterVersion.split('.')[1]) + 1",fieldPath=".spec.etcd.version",messageExpression="'the cluster runs etcd ' + self.status.clusterVersion + ', and ' + self.spec.etcd.version + ' is more than one minor version above it: upgrade to the minor version between them first'",reason=FieldValueForbidden
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.etcd.version) || !self.spec.etcd.version.startsWith('3.6.') || (has(oldSelf.spec.etcd.version) && self.spec.etcd.version == oldSelf.spec.etcd.version) || !has(self.status) || !has(self.status.members) || self.status.members.all(m, !has(m.version) || !m.version.matches('^3[.]5[.][0-9]+$') || int(m.version.split('.')[2]) >= 26)",fieldPath=".spec.etcd.version",message="every member must run 3.5.26 or newer before 3.6: older ones leave removed members behind that come back in the upgrade; upgrade to the newest 3.5 first",reason=FieldValueForbidden
-// +kubebuilder:validation:XValidation:rule="self.spec.quota == oldSelf.spec.quota || !has(self.status) || !has(self.status.members) || !self.spec.quota.matches('^[1-9][0-9]{0,6}(Ki|Mi|Gi|Ti)$') || self.status.members.all(m, !has(m.dbSizeBytes) || m.dbSizeBytes < quantity(self.spec.quota).asInteger())",fieldPath=".spec.quota",message="a member's database is larger than this quota, so that etcd would refuse all writes at once: see dbSizeBytes in status.members",reason=FieldValueInvalid
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.quota) || (has(oldSelf.spec.quota) && self.spec.quota == oldSelf.spec.quota) || !has(self.status) || !has(self.status.members) || !self.spec.quota.matches('^[1-9][0-9]{0,6}(Ki|Mi|Gi|Ti)$') || self.status.members.all(m, !has(m.dbSizeBytes) || m.dbSizeBytes < quantity(self.spec.quota).asInteger())",fieldPath=".spec.quota",message="a member's database is larger than this quota, so that etcd would refuse all writes at once: see dbSizeBytes in status.members",reason=FieldValueInvalid
 type EtcdCluster struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -87,15 +87,14 @@ type EtcdClusterSpec struct {
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 
 	// How large the database may become (--quota-backend-bytes). At this size etcd refuses writes. From 64Mi to 64Gi; above
-	// 8Gi etcd itself warns at each start. Must be larger than the database is.
+	// 8Gi etcd itself warns at each start. Must be larger than the database is. Unset: what runs now stays; without the flag
+	// etcd's own is 2Gi, and 8Gi is what most clusters should have.
 	// +optional
-	// +kubebuilder:default="8Gi"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]{0,6}(Ki|Mi|Gi|Ti)$') && quantity(self).compareTo(quantity('64Mi')) >= 0 && quantity(self).compareTo(quantity('64Gi')) <= 0",message="the quota must be a size from 64Mi to 64Gi, e.g. 8Gi"
 	Quota Size `json:"quota,omitempty"`
 
-	// Heartbeat and election time-out.
+	// Heartbeat and election time-out. Unset: what runs now stays.
 	// +optional
-	// +kubebuilder:default={profile: Standard}
 	Timing TimingSpec `json:"timing,omitzero"`
 
 	// How long certificates last.
@@ -178,13 +177,13 @@ const (
 
 // TimingSpec is how fast a dead leader is noticed, against how easily a slow one is deposed.
 //
-// +kubebuilder:validation:XValidation:rule="self.profile != 'Custom' || (has(self.heartbeatMilliseconds) && has(self.electionMilliseconds))",message="the profile Custom needs heartbeatMilliseconds and electionMilliseconds",reason=FieldValueRequired
-// +kubebuilder:validation:XValidation:rule="self.profile == 'Custom' || (!has(self.heartbeatMilliseconds) && !has(self.electionMilliseconds))",message="heartbeatMilliseconds and electionMilliseconds go with the profile Custom alone: set profile: Custom, or leave them out",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!has(self.profile) || self.profile != 'Custom' || (has(self.heartbeatMilliseconds) && has(self.electionMilliseconds))",message="the profile Custom needs heartbeatMilliseconds and electionMilliseconds",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="(has(self.profile) && self.profile == 'Custom') || (!has(self.heartbeatMilliseconds) && !has(self.electionMilliseconds))",message="heartbeatMilliseconds and electionMilliseconds go with the profile Custom alone: set profile: Custom, or leave them out",reason=FieldValueForbidden
 // +kubebuilder:validation:XValidation:rule="!has(self.heartbeatMilliseconds) || !has(self.electionMilliseconds) || self.electionMilliseconds >= 5 * self.heartbeatMilliseconds",fieldPath=".electionMilliseconds",message="the election time-out must be at least five times the heartbeat, or etcd does not start"
 type TimingSpec struct {
-	// Standard: 100 ms and 1 s. Slow, for members far apart or on slow disks: 500 ms and 5 s. Custom: as given below.
+	// Standard: 100 ms and 1 s. Slow, for members far apart or on slow disks: 500 ms and 5 s. Custom: as given below. Unset:
+	// what runs now stays.
 	// +optional
-	// +kubebuilder:default=Standard
 	Profile TimingProfile `json:"profile,omitempty"`
 	// Heartbeat in milliseconds, from 10 to 10000.
 	// +optional

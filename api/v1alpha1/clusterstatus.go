@@ -182,7 +182,7 @@ type RolloutStatus struct {
 	// Number of the revision.
 	// +required
 	Revision int64 `json:"revision"`
-	// SHA-256 of what it renders, hexadecimal.
+	// Name of the revision: the beginning of the SHA-256 of what it was made of, hexadecimal.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Hash string `json:"hash,omitempty"`

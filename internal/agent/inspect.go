@@ -49,6 +49,7 @@ func (a *Agent) Inspect(ctx context.Context, req *agentpb.InspectRequest) (*agen
 	parts := []func(){
 		func() { ns.DataDir = a.dataDir(ctx) },
 		func() { ns.Guard = a.guardState(ctx) },
+		func() { ns.Revisions = a.revisions(ctx) },
 		func() {
 			ns.Etcd = a.etcd.state(ctx)
 			ns.Etcd.MetricsRevision, ns.Etcd.MetricsHasLeader = metrics(ctx)

@@ -177,8 +177,10 @@ func (a *Agent) watchEtcd(ctx context.Context) error {
 	t := time.NewTicker(etcdEvery)
 	defer t.Stop()
 	last := a.served()
+	var good goodWatch
 	for {
 		st := a.etcd.state(ctx)
+		good.note(ctx, a, st)
 		if st.GetAnswers() {
 			now := time.Now()
 			if rev := st.GetRevision(); rev > last.Revision && now.Sub(last.At) >= servedEvery {

@@ -34,6 +34,8 @@ import (
 	"clusteretcd.io/ceo/internal/operator/members"
 	"clusteretcd.io/ceo/internal/operator/observe"
 	"clusteretcd.io/ceo/internal/operator/recoveries"
+	"clusteretcd.io/ceo/internal/operator/report"
+	"clusteretcd.io/ceo/internal/operator/rollouts"
 	"clusteretcd.io/ceo/internal/operator/status"
 	"clusteretcd.io/ceo/internal/pki"
 )
@@ -59,7 +61,7 @@ type Options struct {
 	Log                           *slog.Logger
 
 	// What tests shorten.
-	Every, CataloguesEvery, Grace, InspectLimit time.Duration
+	Every, CataloguesEvery, Grace, InspectLimit, RolloutBound time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -212,10 +214,11 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 		Every:    o.Every, CataloguesEvery: o.CataloguesEvery,
 	}
 	recorder := mgr.GetEventRecorder("ceo-operator")
+	rolls := &rollouts.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Log: o.Log, Bound: o.RolloutBound}
 	member := &members.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
 	for _, c := range []interface{ Register(ctrl.Manager) error }{
-		member,
-		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Doing: []func() observe.Doing{member.Doing}},
+		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Reporters: []report.Reporter{member, rolls}},
+		member, rolls,
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
 		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},

@@ -40,9 +40,13 @@ type Revisions struct {
 	// The one that it was last rolled back from.
 	RolledBackFrom string `protobuf:"bytes,6,opt,name=rolled_back_from,json=rolledBackFrom,proto3" json:"rolled_back_from,omitempty"`
 	// Those that are kept, newest first.
-	Kept          []string               `protobuf:"bytes,7,rep,name=kept,proto3" json:"kept,omitempty"`
-	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
-	PlacedAt      *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=placed_at,json=placedAt,proto3" json:"placed_at,omitempty"`
+	Kept     []string               `protobuf:"bytes,7,rep,name=kept,proto3" json:"kept,omitempty"`
+	Error    string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	PlacedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=placed_at,json=placedAt,proto3" json:"placed_at,omitempty"`
+	// What the manifest in the kubelet's folder holds, with etcd's own values
+	// where it says nothing, in the JSON of internal/staticpod. It is what tells
+	// whether there is anything to be changed.
+	Content       []byte `protobuf:"bytes,10,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,13 +144,21 @@ func (x *Revisions) GetPlacedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Revisions) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
 type PlaceRevisionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Content of the revision: what the node renders its manifest from, in the
-	// JSON of internal/staticpod. Empty to place one that is kept.
-	Content  []byte `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	// JSON of internal/staticpod. Empty to roll back.
+	Content []byte `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	// The name of that content: it is refused if the agent reckons another.
 	Revision string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	// This puts the node back to a former one after the present one failed.
+	// This puts the node back to its last good one after the present one failed.
 	RollBack bool `protobuf:"varint,3,opt,name=roll_back,json=rollBack,proto3" json:"roll_back,omitempty"`
 	// The member is known to be ill already.
 	Ill bool `protobuf:"varint,4,opt,name=ill,proto3" json:"ill,omitempty"`
@@ -287,7 +299,7 @@ var File_revisions_proto protoreflect.FileDescriptor
 
 const file_revisions_proto_rawDesc = "" +
 	"\n" +
-	"\x0frevisions.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x02\n" +
+	"\x0frevisions.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x02\n" +
 	"\tRevisions\x12\x16\n" +
 	"\x06placed\x18\x01 \x01(\tR\x06placed\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\tR\arunning\x12\"\n" +
@@ -297,7 +309,9 @@ const file_revisions_proto_rawDesc = "" +
 	"\x10rolled_back_from\x18\x06 \x01(\tR\x0erolledBackFrom\x12\x12\n" +
 	"\x04kept\x18\a \x03(\tR\x04kept\x12\x14\n" +
 	"\x05error\x18\b \x01(\tR\x05error\x127\n" +
-	"\tplaced_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\"\xce\x01\n" +
+	"\tplaced_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bplacedAt\x12\x18\n" +
+	"\acontent\x18\n" +
+	" \x01(\fR\acontent\"\xce\x01\n" +
 	"\x14PlaceRevisionRequest\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\fR\acontent\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\tR\brevision\x12\x1b\n" +

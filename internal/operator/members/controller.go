@@ -20,6 +20,7 @@ import (
 	"clusteretcd.io/ceo/internal/etcd"
 	"clusteretcd.io/ceo/internal/operator/apply"
 	"clusteretcd.io/ceo/internal/operator/observe"
+	"clusteretcd.io/ceo/internal/operator/report"
 )
 
 var changes = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -45,9 +46,10 @@ type Controller struct {
 	refused string // the last refusal that was told as an event
 	logged  string // the last failure that was logged
 
-	mu    sync.Mutex // guards what follows
-	doing observe.Doing
-	shown shown
+	mu         sync.Mutex // guards what follows
+	doing      progress
+	generation int64 // of the specification that was decided on
+	shown      shown
 }
 
 // shown is what the doing was made of, and when.
@@ -70,11 +72,15 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 	return apply.Singleton(mgr, "members", c.Watch.Subscribe()).Complete(c)
 }
 
-// Doing is what it does or waits for.
-func (c *Controller) Doing() observe.Doing {
+// Report implements report.Reporter.
+func (c *Controller) Report() report.Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.doing
+	r := report.Report{Generation: c.generation}
+	if d := c.doing; d.Reason != "" {
+		r.Progressing = &report.Note{Reason: d.Reason, Message: d.Message, Waits: !d.Active}
+	}
+	return r
 }
 
 // Reconcile implements reconcile.Reconciler. Each look is used once; a change that failed is decided anew at the next.
@@ -86,7 +92,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	// The spec may be newer than the look: whoever has just set Unmanaged means now.
 	cluster := &v1alpha1.EtcdCluster{}
 	if err := c.Client.Get(ctx, client.ObjectKey{Name: v1alpha1.ClusterName}, cluster); err != nil {
-		c.show(gathered{}, etcd.Action{Kind: etcd.Settled})
+		c.show(0, gathered{}, etcd.Action{Kind: etcd.Settled})
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	o.Cluster = cluster
@@ -99,7 +105,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	if a.Changes() && !o.At.After(c.acted) {
 		return ctrl.Result{}, nil // it was seen before the last change
 	}
-	c.show(g, a)
+	c.show(cluster.Generation, g, a)
 	if a.Changes() {
 		c.act(ctx, o, g, a)
 	}
@@ -107,9 +113,10 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 }
 
 // show keeps the words for others. They change with what is waited for, and not with each second of it.
-func (c *Controller) show(g gathered, a etcd.Action) {
+func (c *Controller) show(generation int64, g gathered, a etcd.Action) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.generation = generation
 	now := shown{a.Kind, a.Node, a.MemberID, c.Now()}
 	d := doing(g, a)
 	before := c.shown

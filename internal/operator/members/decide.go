@@ -249,14 +249,22 @@ func request(g gathered, a etcd.Action) *agentpb.ChangeMembersRequest {
 	return r
 }
 
+// progress is what the controller does, or waits for, as the condition Progressing shows it. The zero value is: nothing.
+type progress struct {
+	// Active: something is being changed. Otherwise it waits.
+	Active bool
+	// Reason is one of the API's reasons of Progressing.
+	Reason, Message string
+}
+
 // doing is what people are shown of a decision.
-func doing(g gathered, a etcd.Action) observe.Doing {
+func doing(g gathered, a etcd.Action) progress {
 	if a.Kind == etcd.Settled || g.view.Pause != (etcd.Pause{}) {
-		return observe.Doing{} // a pause says so by itself
+		return progress{} // a pause says so by itself
 	}
 	_, learner := g.view.Learner()
 	wanted := slices.ContainsFunc(g.view.Nodes, func(n etcd.Node) bool { return n.Name == a.Node })
-	d := observe.Doing{Active: a.Changes() || learner, Reason: v1alpha1.ReasonWaiting, Message: a.Reason}
+	d := progress{Active: a.Changes() || learner, Reason: v1alpha1.ReasonWaiting, Message: a.Reason}
 	switch {
 	case a.Kind == etcd.AddLearner, a.Kind == etcd.Wait && learner:
 		d.Reason = v1alpha1.ReasonAdding

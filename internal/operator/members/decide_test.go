@@ -400,20 +400,20 @@ func TestDoing(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		given func(*observe.Observation)
-		want  observe.Doing
+		want  progress
 	}{
-		{"nothing at rest", func(*observe.Observation) {}, observe.Doing{}},
+		{"nothing at rest", func(*observe.Observation) {}, progress{}},
 		{"a pause speaks for itself", func(o *observe.Observation) {
 			o.Cluster.Spec.ManagementState = v1alpha1.Unmanaged
 			o.Nodes[2].Wanted = false
-		}, observe.Doing{}},
-		{"adding", func(o *observe.Observation) { empty(*o, 3, "waiting", "add"); list(*o, 1, 2) }, observe.Doing{Active: true, Reason: v1alpha1.ReasonAdding}},
+		}, progress{}},
+		{"adding", func(o *observe.Observation) { empty(*o, 3, "waiting", "add"); list(*o, 1, 2) }, progress{Active: true, Reason: v1alpha1.ReasonAdding}},
 		{"a learner in flight", func(o *observe.Observation) {
 			members(*o, 3, func(m *agentpb.Member) { m.Learner = true })
-		}, observe.Doing{Active: true, Reason: v1alpha1.ReasonAdding}},
-		{"replacing", func(o *observe.Observation) { empty(*o, 3, "refused", "replace") }, observe.Doing{Active: true, Reason: v1alpha1.ReasonReplacing}},
-		{"removing", func(o *observe.Observation) { o.Nodes[2].Wanted = false }, observe.Doing{Active: true, Reason: v1alpha1.ReasonRemoving}},
-		{"waiting", func(o *observe.Observation) { o.Nodes = o.Nodes[:2] }, observe.Doing{Reason: v1alpha1.ReasonWaiting}},
+		}, progress{Active: true, Reason: v1alpha1.ReasonAdding}},
+		{"replacing", func(o *observe.Observation) { empty(*o, 3, "refused", "replace") }, progress{Active: true, Reason: v1alpha1.ReasonReplacing}},
+		{"removing", func(o *observe.Observation) { o.Nodes[2].Wanted = false }, progress{Active: true, Reason: v1alpha1.ReasonRemoving}},
+		{"waiting", func(o *observe.Observation) { o.Nodes = o.Nodes[:2] }, progress{Reason: v1alpha1.ReasonWaiting}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := world()

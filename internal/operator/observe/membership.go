@@ -136,6 +136,7 @@ func (o Observation) member(clusterID string, x *agentpb.Member) Member {
 	default:
 		m.judge(clusterID, x.GetId())
 	}
+	m.Restarting = restarting(n.State)
 	return m
 }
 

@@ -100,7 +100,7 @@ func whoCannotGo(v etcd.View) string {
 // progressing: the operator changes something. It says as well why it does not.
 func (s seen) progressing() metav1.Condition {
 	p := s.view.Pause
-	var reason string
+	reason := v1alpha1.ReasonAtRest
 	switch {
 	case p.Recovery != "":
 		return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonRecoveryOpen, "%s", s.StandBack())
@@ -109,21 +109,12 @@ func (s seen) progressing() metav1.Condition {
 	case p.Unread != "":
 		reason = v1alpha1.ReasonWaiting
 	default:
-		return s.works()
+		if n := s.work(); n != nil {
+			return is(v1alpha1.ConditionProgressing, doing(n), n.Reason, "%s", n.Message)
+		}
+		return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, reason, "nothing is being changed")
 	}
 	return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, reason, "%s", p.MayAct().Reason)
-}
-
-// works shows who changes something, else who waits, else that nobody does.
-func (s seen) works() metav1.Condition {
-	for _, active := range []bool{true, false} {
-		for _, d := range s.doing {
-			if d.Reason != "" && d.Active == active {
-				return is(v1alpha1.ConditionProgressing, map[bool]metav1.ConditionStatus{true: metav1.ConditionTrue, false: metav1.ConditionFalse}[active], d.Reason, "%s", d.Message)
-			}
-		}
-	}
-	return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonAtRest, "nothing is being changed")
 }
 
 type problem struct{ reason, text string }
@@ -137,7 +128,7 @@ func (s seen) degraded() metav1.Condition {
 	if len(s.Answering()) == 0 {
 		return is(v1alpha1.ConditionDegraded, metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, "no agent could be asked: %s", s.why())
 	}
-	ps := append(s.memberProblems(), s.nodeProblems()...)
+	ps := slices.Concat(s.memberProblems(), s.reportedProblems(), s.nodeProblems())
 	if len(ps) == 0 {
 		return is(v1alpha1.ConditionDegraded, metav1.ConditionFalse, v1alpha1.ReasonAsExpected, "nothing needs to be mended")
 	}
@@ -264,6 +255,9 @@ func (s seen) upgradeable() metav1.Condition {
 		if n, _ := fmt.Sscanf(v, "3.5.%d", &patch); n == 1 && patch < 26 {
 			return is(c, metav1.ConditionFalse, v1alpha1.ReasonPatchTooOld, "etcd %s leaves removed members behind that come back in 3.6: upgrade to 3.5.26 or newer first (P23)", v)
 		}
+	}
+	if n := s.objection(); n != nil {
+		return is(c, metav1.ConditionFalse, n.Reason, "%s", n.Message)
 	}
 	return is(c, metav1.ConditionTrue, v1alpha1.ReasonAsExpected, "any one voter can be lost, and all run the same version")
 }

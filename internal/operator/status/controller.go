@@ -16,6 +16,7 @@ import (
 	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/internal/operator/apply"
 	"clusteretcd.io/ceo/internal/operator/observe"
+	"clusteretcd.io/ceo/internal/operator/report"
 )
 
 // Controller writes the status of the one EtcdCluster, where there is one. It does not make it: what there is without
@@ -30,8 +31,8 @@ type Controller struct {
 	Watch  *observe.Watch
 	Events events.EventRecorder
 	Log    *slog.Logger
-	// Doing are those who change the cluster, worst news first: what they say is shown by Progressing.
-	Doing []func() observe.Doing
+	// Reporters are the controllers that have a say in the conditions.
+	Reporters []report.Reporter
 }
 
 // Owner of the fields that it applies.
@@ -54,7 +55,11 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	// The spec may be newer than the look.
 	o.Cluster = cluster
-	want := Decide(o, cluster.Status, c.now()...)
+	var reports []report.Report
+	for _, r := range c.Reporters {
+		reports = append(reports, r.Report())
+	}
+	want := Decide(o, cluster.Status, reports...)
 	if Same(want, cluster.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -69,20 +74,12 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	return ctrl.Result{}, nil
 }
 
-func (c *Controller) now() []observe.Doing {
-	var out []observe.Doing
-	for _, f := range c.Doing {
-		out = append(out, f())
-	}
-	return out
-}
-
 // Same compares what this controller owns, as people see it: the fields of other controllers do not count.
 func Same(a, b v1alpha1.EtcdClusterStatus) bool { return equality.Semantic.DeepEqual(own(a), own(b)) }
 
 func own(s v1alpha1.EtcdClusterStatus) v1alpha1.EtcdClusterStatus {
 	s = *s.DeepCopy()
-	s.Rollout, s.CARotation, s.LastHashCheck = nil, nil, nil
+	s.CARotation, s.LastHashCheck = nil, nil
 	for i := range s.Members {
 		s.Members[i].PodRevision = 0
 	}

@@ -14,6 +14,7 @@ import (
 	"clusteretcd.io/ceo/internal/etcd"
 	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/operator/observe"
+	"clusteretcd.io/ceo/internal/operator/report"
 )
 
 // seen is what the conditions are made of.
@@ -22,17 +23,17 @@ type seen struct {
 	membership observe.Membership
 	view       etcd.View
 	status     v1alpha1.EtcdClusterStatus
-	doing      []observe.Doing
+	reports    []report.Report
 }
 
 // Decide answers what the status is to say, from what was seen and what it says now. It is pure: the observation carries
-// the time. Fields that other controllers own are empty in the answer.
-func Decide(o observe.Observation, now v1alpha1.EtcdClusterStatus, doing ...observe.Doing) v1alpha1.EtcdClusterStatus {
-	s := seen{Observation: o, membership: o.Membership(), doing: doing}
+// the time. Fields that other controllers own are empty in the answer. reports are what other controllers have to say.
+func Decide(o observe.Observation, now v1alpha1.EtcdClusterStatus, reports ...report.Report) v1alpha1.EtcdClusterStatus {
+	s := seen{Observation: o, membership: o.Membership(), reports: reports}
 	s.view = s.membership.View(o.Pause())
 	out := v1alpha1.EtcdClusterStatus{ClusterID: s.membership.ClusterID, Epoch: s.membership.Epoch}
 	if o.Cluster != nil {
-		out.ObservedGeneration = o.Cluster.Generation
+		out.ObservedGeneration = observed(o.Cluster.Generation, now.ObservedGeneration, reports)
 	}
 	if out.ClusterID == "" {
 		// Nothing was seen: what was known stays (I23).
@@ -55,6 +56,7 @@ func Decide(o observe.Observation, now v1alpha1.EtcdClusterStatus, doing ...obse
 		out.LastProvenBackup = observe.Reference(*p)
 	}
 	out.Ready = s.ready()
+	out.Rollout = rolledOut(now.Rollout, o.At, reports)
 	s.status = out
 	s.status.Conditions = slices.Clone(now.Conditions)
 	for _, c := range []metav1.Condition{s.available(), s.quorumSafe(), s.progressing(), s.degraded(), s.backupsProven(), s.upgradeable()} {

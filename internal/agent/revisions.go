@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"clusteretcd.io/ceo/internal/agent/agentpb"
+	"clusteretcd.io/ceo/internal/durable"
+	"clusteretcd.io/ceo/internal/node"
+	"clusteretcd.io/ceo/internal/revision"
+	"clusteretcd.io/ceo/internal/staticpod"
+)
+
+// pullLimit bounds the pull of an image that is not here; the caller may have less patience.
+const pullLimit = 5 * time.Minute
+
+func (a *Agent) shelf() revision.Shelf { return revision.Shelf{Paths: a.paths} }
+
+// PlaceRevision implements agentpb.AgentServer.
+func (a *Agent) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionRequest) (*agentpb.PlaceRevisionReply, error) {
+	plan, err := a.planRevision(req)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if plan.Already {
+		return &agentpb.PlaceRevisionReply{Revision: plan.Revision}, nil
+	}
+	// Before anything is locked: a pull takes minutes, and a recovery must not wait for it.
+	if err := a.ensureImage(ctx, plan.Image()); err != nil {
+		return nil, err
+	}
+	a.act.Lock()
+	defer a.act.Unlock()
+	// Meanwhile another call may have done it, or a recovery may have begun.
+	if plan, err = a.planRevision(req); err != nil {
+		return nil, toStatus(err)
+	}
+	if plan.Already {
+		return &agentpb.PlaceRevisionReply{Revision: plan.Revision}, nil
+	}
+	place := func(context.Context) error { return a.shelf().Place(plan, req.GetIll(), revision.Now()) }
+	who := fmt.Sprintf("a restart of etcd on %s with revision %s", a.Config().Name, plan.Revision)
+	err = a.restartUnderLock(ctx, who, place)
+	if err != nil && req.GetUnlocked() && lockIsLost(err) {
+		if why := a.mustWaitUnlocked(ctx); why != "" {
+			return nil, status.Errorf(codes.FailedPrecondition, "%s, and the lock could not be had (%v): nothing was placed", why, err)
+		}
+		a.log.Warn("the cluster's lock cannot be had, and this node's etcd serves nobody: its revision is placed without", "revision", plan.Revision, "error", err)
+		err = place(ctx)
+	}
+	switch {
+	case errors.Is(err, errMustNot):
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	case err != nil:
+		return nil, toStatus(err)
+	}
+	a.log.Info("etcd's revision is placed", "revision", plan.Revision, "rollBack", req.GetRollBack(), "reason", req.GetReason())
+	return &agentpb.PlaceRevisionReply{Revision: plan.Revision}, nil
+}
+
+// planRevision checks what is asked for, and that it may be done here now.
+func (a *Agent) planRevision(req *agentpb.PlaceRevisionRequest) (revision.Plan, error) {
+	if why := decidePlacing(a.placing(req.GetClusterId())); why != "" {
+		return revision.Plan{}, status.Error(codes.FailedPrecondition, why)
+	}
+	refused := func(err error) (revision.Plan, error) {
+		return revision.Plan{}, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	if req.GetRollBack() {
+		p, err := a.shelf().PlanBack()
+		if errors.Is(err, revision.ErrNoGood) || errors.Is(err, revision.ErrOutOfService) || errors.Is(err, staticpod.ErrNoGuard) {
+			return refused(err)
+		}
+		return p, err
+	}
+	c, err := staticpod.ParseContent(req.GetContent())
+	if err != nil {
+		return revision.Plan{}, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if req.GetRevision() != "" && req.GetRevision() != c.Hash() {
+		return revision.Plan{}, status.Errorf(codes.InvalidArgument, "this content is revision %s here, and %s for the caller: agent and operator are of different versions", c.Hash(), req.GetRevision())
+	}
+	p, err := a.shelf().Plan(c)
+	if errors.Is(err, revision.ErrOutOfService) || errors.Is(err, staticpod.ErrNoGuard) {
+		return refused(err)
+	}
+	return p, err
+}
+
+func (a *Agent) placing(asked string) placing {
+	p := placing{asked: asked, recovery: a.recover.current().GetId(), fenced: exists(a.fencedPath())}
+	if h, err := durable.ReadJSON[node.Hold](a.paths.Hold()); err == nil {
+		p.hold = h.ID
+	} else if exists(a.paths.Hold()) {
+		p.hold = "somebody unknown (hold.json cannot be read)"
+	}
+	if i, err := durable.ReadJSON[node.Intent](a.paths.Intent()); err == nil {
+		p.pending = i.RestorePending
+	}
+	if g, ok := a.Config().Lineage.Current(); ok {
+		p.cluster = g.ClusterID
+	} else if id, err := a.dataCluster(); err == nil {
+		p.cluster = id
+	}
+	return p
+}
+
+// ensureImage refuses an image that is not here and cannot be pulled, so that one that is missing takes no member down.
+func (a *Agent) ensureImage(ctx context.Context, image string) error {
+	if image == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, pullLimit)
+	defer cancel()
+	if err := a.cri.EnsureImage(ctx, image); err != nil {
+		if ctx.Err() != nil {
+			return toStatus(fmt.Errorf("%w: %w", err, ctx.Err()))
+		}
+		return status.Errorf(codes.NotFound, "%v: nothing was restarted; correct the image, or bring it here with `crictl pull %s`", err, image)
+	}
+	return nil
+}
+
+// revisions is what NodeState says of them.
+func (a *Agent) revisions(ctx context.Context) *agentpb.Revisions {
+	p, err := a.shelf().Present()
+	if err != nil {
+		if errors.Is(err, revision.ErrOutOfService) && !a.etcdManifestKnown() {
+			return nil // no etcd was ever put here
+		}
+		return &agentpb.Revisions{Error: err.Error()}
+	}
+	x, err := a.shelf().Index()
+	if err != nil {
+		return &agentpb.Revisions{Placed: p.Revision, Error: err.Error()}
+	}
+	content, err := json.Marshal(p.Content)
+	if err != nil {
+		return &agentpb.Revisions{Placed: p.Revision, Error: err.Error()}
+	}
+	out := &agentpb.Revisions{Placed: p.Revision, Content: content, LastGood: x.LastGood, RolledBackFrom: x.RolledBackFrom, Kept: x.Kept}
+	if x.Placed == p.Revision {
+		out.PlacedForMs, out.Ill, out.PlacedAt = x.PlacedFor(revision.Now()).Milliseconds(), x.Ill, timestamppb.New(x.PlacedAt)
+	}
+	running, err := a.cri.Annotation(ctx, "etcd", staticpod.RevisionAnnotation)
+	if err != nil {
+		out.Error = err.Error()
+		return out
+	}
+	out.Running = runs(running, p)
+	return out
+}
+
+func (a *Agent) etcdManifestKnown() bool {
+	return exists(a.paths.Stopped() + "/" + staticpod.EtcdFile)
+}
+
+// runs is the revision that the containers are of; "" for none, or for one on its way out beside another. A manifest that
+// carries no name is what runs without one: whoever changes such a manifest through here gives it a name.
+func runs(said []string, p revision.Present) string {
+	if len(said) == 0 {
+		return ""
+	}
+	for _, s := range said {
+		if s != said[0] {
+			return ""
+		}
+	}
+	if said[0] == "" && !p.Ours {
+		return p.Revision
+	}
+	return said[0]
+}
+
+// steady is for how many looks in a row a node must be healthy with a revision before that counts as good: an etcd that
+// crashes again and again is healthy in between.
+const steady = 3
+
+// goodWatch counts them.
+type goodWatch struct {
+	revision string
+	looks    int
+}
+
+// note records what this node's revision is, and that it is good.
+func (g *goodWatch) note(ctx context.Context, a *Agent, st *agentpb.Etcd) {
+	r := a.revisions(ctx)
+	if r == nil || r.GetPlaced() == "" {
+		return
+	}
+	if r.GetError() != "" || r.GetPlaced() != r.GetRunning() || !serves(st) {
+		g.looks = 0
+	} else if g.revision != r.GetPlaced() {
+		g.revision, g.looks = r.GetPlaced(), 1
+	} else {
+		g.looks++
+	}
+	if !a.act.TryLock() {
+		return // something is being changed: the next look
+	}
+	defer a.act.Unlock()
+	if err := a.shelf().Note(r.GetPlaced(), g.looks >= steady, revision.Now()); err != nil && !errors.Is(err, revision.ErrOutOfService) {
+		a.log.Error("record etcd's revision", "error", err)
+	}
+}
