@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"clusteretcd.io/ceo/api/v1alpha1"
+	"clusteretcd.io/ceo/internal/agent/agentpb"
 	"clusteretcd.io/ceo/internal/etcdtest"
 	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/pki"
@@ -104,8 +105,22 @@ func TestMembers(t *testing.T) {
 			}
 			return st.Leader == idOf(ms, "cp-5"), fmt.Sprint(err)
 		})
+		// Somebody works by hand, then a recovery is open (P17): nothing is changed.
+		w.manage(t, v1alpha1.Unmanaged)
+		w.waitCondition(t, v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonUnmanaged)
 		w.deleteNode(t, "cp-4")
 		w.deleteNode(t, "cp-5")
+		stays := func() {
+			from := first.lookCount()
+			etcdtest.Eventually(t, "the operator to look", func() (bool, string) { return first.lookCount() > from+10, "" })
+			waitMembers(t, others(), "cp-1 cp-2 cp-3 cp-4 cp-5")
+		}
+		stays()
+		all[2].set(func() { all[2].recovery = &agentpb.Recovery{Id: "r1", State: "running"} })
+		w.waitCondition(t, v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonRecoveryOpen)
+		w.manage(t, v1alpha1.Managed)
+		stays()
+		all[2].set(func() { all[2].recovery = nil })
 		waitMembers(t, others(), "cp-1 cp-2 cp-3")
 		// What they hold is set aside, not deleted (I1).
 		etcdtest.Eventually(t, "cp-5 to set its data aside", func() (bool, string) {
@@ -207,6 +222,16 @@ func seriesOf(e eventsv1.Event) int {
 		return int(e.Series.Count)
 	}
 	return 1
+}
+
+func (w *world) manage(t *testing.T, state v1alpha1.ManagementState) {
+	t.Helper()
+	etcdtest.Eventually(t, "managementState to be set", func() (bool, string) {
+		c := w.cluster(t)
+		c.Spec.ManagementState = state
+		err := w.client.Update(etcdtest.Context(t), &c)
+		return err == nil, fmt.Sprint(err)
+	})
 }
 
 func (w *world) deleteNode(t *testing.T, name string) {

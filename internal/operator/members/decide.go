@@ -62,9 +62,6 @@ func gather(o observe.Observation, before memory) (gathered, memory) {
 		}
 	}
 	since := o.At.Sub(before.at)
-	if before.at.IsZero() {
-		since = -1 // nothing was looked at before
-	}
 	after := memory{at: o.At, unhealthy: map[uint64]etcd.Elapsed{}, unwanted: map[uint64]etcd.Elapsed{}}
 	if g.unknown != "" {
 		// Nothing was seen of the members: their counts stay as they are.

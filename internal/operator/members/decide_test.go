@@ -135,7 +135,11 @@ func TestGather(t *testing.T) {
 		}},
 		{"P22: about to be restarted", func(o *observe.Observation) {
 			o.Nodes[1].State.Revisions = &agentpb.Revisions{Placed: "b", Running: "a"}
-		}, func(g gathered) bool { return g.view.Members[1].Restarting && !g.view.Members[0].Restarting }},
+		}, func(g gathered) bool {
+			// Nor is its vote counted on by the agent that makes a change.
+			on := request(g, etcd.Action{Kind: etcd.Promote, MemberID: 2}).GetDecidedOn()
+			return g.view.Members[1].Restarting && !g.view.Members[0].Restarting && on[0].GetHealth() == "healthy" && on[1].GetHealth() == "unknown"
+		}},
 		{"P22: it runs what was placed", func(o *observe.Observation) {
 			o.Nodes[1].State.Revisions = &agentpb.Revisions{Placed: "b", Running: "b"}
 		}, func(g gathered) bool { return !g.view.Members[1].Restarting }},
