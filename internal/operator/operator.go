@@ -33,6 +33,8 @@ import (
 	"clusteretcd.io/ceo/internal/operator/endpoints"
 	"clusteretcd.io/ceo/internal/operator/observe"
 	"clusteretcd.io/ceo/internal/operator/recoveries"
+	"clusteretcd.io/ceo/internal/operator/schedules"
+	"clusteretcd.io/ceo/internal/operator/settings"
 	"clusteretcd.io/ceo/internal/operator/status"
 	"clusteretcd.io/ceo/internal/pki"
 )
@@ -215,6 +217,8 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
+		&settings.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
+		&schedules.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 	} {
 		if err := c.Register(mgr); err != nil {
