@@ -24,6 +24,8 @@ const (
 	ConditionProven = "Proven"
 	// ConditionUpToDate (schedule): the last backup that was due was made.
 	ConditionUpToDate = "UpToDate"
+	// ConditionPruned (schedule): the retention was applied after the last backup.
+	ConditionPruned = "Pruned"
 )
 
 // Conditions of an EtcdRecovery.
@@ -107,6 +109,11 @@ const (
 	ReasonBackupMissed   = "BackupMissed"
 	ReasonRunning        = "Running"
 	ReasonSuspended      = "Suspended"
+	// ReasonClockDiffers: the operator's clock is not that of the nodes, so what is due is not known.
+	ReasonClockDiffers    = "ClockDiffers"
+	ReasonScheduleInvalid = "ScheduleInvalid"
+	ReasonPruned          = "Pruned"
+	ReasonPruneFailed     = "PruneFailed"
 )
 
 // Reasons of Upgradeable.

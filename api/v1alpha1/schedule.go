@@ -151,7 +151,7 @@ type EtcdBackupScheduleStatus struct {
 	// The generation of the spec that the rest of the status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// UpToDate, Proven.
+	// UpToDate, Proven, Pruned.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -172,6 +172,15 @@ type EtcdBackupScheduleStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Active string `json:"active,omitempty"`
+	// The EtcdBackup that is to be created for the last time that was due: it is written down first, so that two operators
+	// or one that dies create no second one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Claimed string `json:"claimed,omitempty"`
+	// The EtcdBackup after which the retention is still to be applied, on the node that made it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	PruneAfter string `json:"pruneAfter,omitempty"`
 	// Failures since the last success.
 	// +optional
 	ConsecutiveFailures int32 `json:"consecutiveFailures,omitempty"`

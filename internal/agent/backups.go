@@ -12,9 +12,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"clusteretcd.io/ceo/internal/agent/agentpb"
 	"clusteretcd.io/ceo/internal/agent/client"
+	"clusteretcd.io/ceo/internal/backup"
 	"clusteretcd.io/ceo/internal/backup/keep"
 )
 
@@ -123,7 +126,22 @@ func (a *Agent) ListBackups(ctx context.Context, _ *agentpb.ListBackupsRequest) 
 
 // PruneBackups implements agentpb.AgentServer.
 func (a *Agent) PruneBackups(ctx context.Context, req *agentpb.PruneBackupsRequest) (*agentpb.PruneBackupsReply, error) {
-	p, err := a.keeper().Prune(ctx, req.GetDryRun())
+	po := keep.PruneOptions{Dry: req.GetDryRun(), Store: req.GetStore()}
+	if len(req.GetRetention()) > 0 {
+		ps, err := backup.ParsePolicies(req.GetRetention())
+		if err != nil {
+			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
+		po.Retention = ps
+	}
+	// What a recovery of this node may restore from stays (I18, P17).
+	if r := a.recover.current(); r.GetId() != "" && !po.Dry {
+		return nil, status.Errorf(codes.FailedPrecondition, "recovery %s is open here: no backup is removed until it has ended", r.GetId())
+	}
+	p, err := a.keeper().PruneAs(ctx, po)
+	if errors.Is(err, keep.ErrElsewhere) {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
 	if err != nil {
 		return nil, toStatus(err)
 	}

@@ -42,6 +42,7 @@ func (a *Agent) Inspect(ctx context.Context, req *agentpb.InspectRequest) (*agen
 		Name: c.Name, Address: c.Address, PeerUrl: c.PeerURL, ClientUrl: c.ClientURL, CeoVersion: a.version,
 		At: timestamppb.Now(), Lineage: lineageToPB(c.Lineage), Peers: peersToPB(c.Peers), ServedRevision: a.served().Revision,
 		Recovery: a.recover.current(), EtcdVersion: c.EtcdVersion, LineageConflict: a.lineageConflict(),
+		Settings: a.settings(),
 	}
 	if h, err := durable.ReadJSON[node.Hold](a.paths.Hold()); err == nil {
 		ns.HoldId, ns.HoldReason = h.ID, h.Reason

@@ -56,6 +56,15 @@ func LoadConfig(path string) (Config, error) {
 }
 
 func loadConfig(path string) (Config, error) {
+	c, err := readConfig(path)
+	if err != nil {
+		return c, err
+	}
+	return c.complete()
+}
+
+// readConfig reads what the file itself says.
+func readConfig(path string) (Config, error) {
 	c := Config{}
 	b, err := readSecret(path)
 	switch {
@@ -68,6 +77,11 @@ func loadConfig(path string) (Config, error) {
 			return Config{}, fmt.Errorf("not as it should be (see docs/backups.md): %s", withoutValues(err))
 		}
 	}
+	return c, nil
+}
+
+// complete fills in the defaults and checks the rest.
+func (c Config) complete() (Config, error) {
 	if c.Location == "" {
 		c.Location = DefaultLocation
 	}

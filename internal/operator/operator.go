@@ -36,6 +36,8 @@ import (
 	"clusteretcd.io/ceo/internal/operator/recoveries"
 	"clusteretcd.io/ceo/internal/operator/report"
 	"clusteretcd.io/ceo/internal/operator/rollouts"
+	"clusteretcd.io/ceo/internal/operator/schedules"
+	"clusteretcd.io/ceo/internal/operator/settings"
 	"clusteretcd.io/ceo/internal/operator/status"
 	"clusteretcd.io/ceo/internal/pki"
 )
@@ -221,6 +223,8 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 		member, rolls,
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
+		&settings.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
+		&schedules.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 	} {
 		if err := c.Register(mgr); err != nil {

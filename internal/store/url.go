@@ -62,6 +62,12 @@ func parse(raw string) (place, error) {
 	return place{}, fmt.Errorf("there is no store for the scheme %q; %s", u.Scheme, wanted)
 }
 
+// Scheme of a store's URL, or what is wrong with it.
+func Scheme(raw string) (string, error) {
+	at, err := parse(raw)
+	return at.scheme, err
+}
+
 func parseFile(u *url.URL) (place, error) {
 	switch {
 	case u.RawQuery != "" || u.ForceQuery:

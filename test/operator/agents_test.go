@@ -25,6 +25,7 @@ import (
 
 	"clusteretcd.io/ceo/internal/agent"
 	"clusteretcd.io/ceo/internal/agent/agentpb"
+	"clusteretcd.io/ceo/internal/backup"
 	"clusteretcd.io/ceo/internal/backup/keep"
 	etcdclient "clusteretcd.io/ceo/internal/etcd/client"
 	"clusteretcd.io/ceo/internal/etcdtest"
@@ -101,6 +102,7 @@ type double struct {
 	ended    []*agentpb.Recovery // oldest first
 	lineage  []*agentpb.Generation
 	created  int
+	settings *agentpb.Settings
 	// dieAfterBackup breaks the stream once the backup is made and before anybody is told.
 	dieAfterBackup bool
 }
@@ -165,7 +167,7 @@ func (d *double) Inspect(ctx context.Context, _ *agentpb.InspectRequest) (*agent
 	d.mu.Lock()
 	hang := d.hang
 	d.looks++
-	s := &agentpb.NodeState{Name: d.name, Address: d.address, PeerUrl: d.etcd.PeerURL, ClientUrl: d.etcd.ClientURL, At: timestamppb.Now(), Lineage: d.lineage}
+	s := &agentpb.NodeState{Name: d.name, Address: d.address, PeerUrl: d.etcd.PeerURL, ClientUrl: d.etcd.ClientURL, At: timestamppb.Now(), Lineage: d.lineage, Settings: d.settings}
 	if d.recovery != nil {
 		s.Recovery = proto.CloneOf(d.recovery)
 	}
@@ -249,6 +251,11 @@ func (d *double) WatchRecovery(req *agentpb.WatchRecoveryRequest, s grpc.ServerS
 
 func (d *double) keeper() keep.Keeper { return keep.Keeper{Paths: d.paths, Version: "test"} }
 
+func (d *double) PlaceSettings(_ context.Context, req *agentpb.PlaceSettingsRequest) (*agentpb.PlaceSettingsReply, error) {
+	d.set(func() { d.settings = req.GetSettings() })
+	return &agentpb.PlaceSettingsReply{Changed: true}, nil
+}
+
 func (d *double) CreateBackup(_ *agentpb.CreateBackupRequest, s grpc.ServerStreamingServer[agentpb.BackupEvent]) error {
 	m, err := d.keeper().Create(s.Context(), true, func(string, int64, int64) {})
 	if err != nil {
@@ -283,7 +290,14 @@ func (d *double) ListBackups(ctx context.Context, _ *agentpb.ListBackupsRequest)
 }
 
 func (d *double) PruneBackups(ctx context.Context, req *agentpb.PruneBackupsRequest) (*agentpb.PruneBackupsReply, error) {
-	p, err := d.keeper().Prune(ctx, req.GetDryRun())
+	var ps backup.Policies
+	if len(req.GetRetention()) > 0 {
+		var err error
+		if ps, err = backup.ParsePolicies(req.GetRetention()); err != nil {
+			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
+	}
+	p, err := d.keeper().PruneAs(ctx, keep.PruneOptions{Dry: req.GetDryRun(), Retention: ps, Store: req.GetStore()})
 	if err != nil {
 		return nil, status.Error(codes.Unknown, err.Error())
 	}

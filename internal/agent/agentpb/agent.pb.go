@@ -3910,9 +3910,13 @@ type PruneBackupsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Say what would be removed, and remove nothing.
 	DryRun bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	// In the JSON of internal/backup's retention; empty: as the node's
-	// configuration says.
-	Retention     []byte `protobuf:"bytes,2,opt,name=retention,proto3" json:"retention,omitempty"`
+	// In the JSON of internal/backup's retention, or a list of such, of which a
+	// backup stays that any of them keeps; empty: as the node's configuration
+	// says. With it only this cluster's own backups are removed.
+	Retention []byte `protobuf:"bytes,2,opt,name=retention,proto3" json:"retention,omitempty"`
+	// URL of the store that the caller means; refused if this node's backups go
+	// elsewhere by now. Empty: where they go.
+	Store         string `protobuf:"bytes,3,opt,name=store,proto3" json:"store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3959,6 +3963,13 @@ func (x *PruneBackupsRequest) GetRetention() []byte {
 		return x.Retention
 	}
 	return nil
+}
+
+func (x *PruneBackupsRequest) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
 }
 
 type PruneBackupsReply struct {
@@ -4311,10 +4322,11 @@ const file_agent_proto_rawDesc = "" +
 	"\x06result\x18\x04 \x01(\fR\x06result\"\x14\n" +
 	"\x12ListBackupsRequest\",\n" +
 	"\x10ListBackupsReply\x12\x18\n" +
-	"\alisting\x18\x01 \x01(\fR\alisting\"L\n" +
+	"\alisting\x18\x01 \x01(\fR\alisting\"b\n" +
 	"\x13PruneBackupsRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x1c\n" +
-	"\tretention\x18\x02 \x01(\fR\tretention\"/\n" +
+	"\tretention\x18\x02 \x01(\fR\tretention\x12\x14\n" +
+	"\x05store\x18\x03 \x01(\tR\x05store\"/\n" +
 	"\x11PruneBackupsReply\x12\x1a\n" +
 	"\bdecision\x18\x01 \x01(\fR\bdecision2\xb7\x1c\n" +
 	"\x05Agent\x12b\n" +

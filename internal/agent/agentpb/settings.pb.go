@@ -29,14 +29,17 @@ type Settings struct {
 	// Where backups go, without credentials; empty: as the node's own file says.
 	BackupLocation   string   `protobuf:"bytes,1,opt,name=backup_location,json=backupLocation,proto3" json:"backup_location,omitempty"`
 	BackupRecipients []string `protobuf:"bytes,2,rep,name=backup_recipients,json=backupRecipients,proto3" json:"backup_recipients,omitempty"`
-	// In the JSON of internal/backup's retention; empty: as the node's own file
-	// says.
+	// In the JSON of internal/backup's retention, for this location alone; empty:
+	// as the node's own file says.
 	Retention []byte `protobuf:"bytes,3,opt,name=retention,proto3" json:"retention,omitempty"`
 	// Lives of the certificates of servers, peers and clients, in seconds; 0: as
 	// built in.
-	LeafLife      int64 `protobuf:"varint,4,opt,name=leaf_life,json=leafLife,proto3" json:"leaf_life,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LeafLife int64 `protobuf:"varint,4,opt,name=leaf_life,json=leafLife,proto3" json:"leaf_life,omitempty"`
+	// Whether the static files belong to a backup; unset: as the node's own file
+	// says.
+	BackupResources *bool `protobuf:"varint,5,opt,name=backup_resources,json=backupResources,proto3,oneof" json:"backup_resources,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -95,6 +98,13 @@ func (x *Settings) GetLeafLife() int64 {
 		return x.LeafLife
 	}
 	return 0
+}
+
+func (x *Settings) GetBackupResources() bool {
+	if x != nil && x.BackupResources != nil {
+		return *x.BackupResources
+	}
+	return false
 }
 
 type PlaceSettingsRequest struct {
@@ -394,12 +404,14 @@ var File_settings_proto protoreflect.FileDescriptor
 
 const file_settings_proto_rawDesc = "" +
 	"\n" +
-	"\x0esettings.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n" +
+	"\x0esettings.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x01\n" +
 	"\bSettings\x12'\n" +
 	"\x0fbackup_location\x18\x01 \x01(\tR\x0ebackupLocation\x12+\n" +
 	"\x11backup_recipients\x18\x02 \x03(\tR\x10backupRecipients\x12\x1c\n" +
 	"\tretention\x18\x03 \x01(\fR\tretention\x12\x1b\n" +
-	"\tleaf_life\x18\x04 \x01(\x03R\bleafLife\"X\n" +
+	"\tleaf_life\x18\x04 \x01(\x03R\bleafLife\x12.\n" +
+	"\x10backup_resources\x18\x05 \x01(\bH\x00R\x0fbackupResources\x88\x01\x01B\x13\n" +
+	"\x11_backup_resources\"X\n" +
 	"\x14PlaceSettingsRequest\x12@\n" +
 	"\bsettings\x18\x01 \x01(\v2$.clusteretcd.agent.v1alpha1.SettingsR\bsettings\".\n" +
 	"\x12PlaceSettingsReply\x12\x18\n" +
@@ -457,6 +469,7 @@ func file_settings_proto_init() {
 	if File_settings_proto != nil {
 		return
 	}
+	file_settings_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -43,19 +43,16 @@ type opened struct {
 	store.Store
 	config     backup.Config
 	identities backup.Identities
+	// placed: the location came from the cluster's specification.
+	placed bool
 }
 
 func (k Keeper) open(ctx context.Context) (*opened, error) {
-	path := k.Config
-	if path == "" {
-		path = k.Paths.BackupConfig()
-	} else if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("--config: %w", err)
-	}
-	c, err := backup.LoadConfig(path)
+	n, err := k.configured()
 	if err != nil {
 		return nil, err
 	}
+	c := n.Config
 	if k.Store != "" {
 		c.Location = k.Store
 	} else if c.Location == backup.DefaultLocation {
@@ -66,10 +63,28 @@ func (k Keeper) open(ctx context.Context) (*opened, error) {
 		return nil, err
 	}
 	s, err := store.Open(ctx, store.Config{URL: c.Location, Credentials: c.Credentials})
+	if k.Store == "" && n.Lacks != "" {
+		if err != nil {
+			return nil, fmt.Errorf("%w; %s", err, n.Lacks)
+		}
+		s = &hinted{s, n.Lacks}
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &opened{s, c, ids}, nil
+	return &opened{s, c, ids, n.Placed && k.Store == ""}, nil
+}
+
+// configured reads the node's configuration, or the file that a person named, which stands for itself.
+func (k Keeper) configured() (backup.NodeConfig, error) {
+	if k.Config == "" {
+		return backup.LoadNodeConfig(k.Paths)
+	}
+	if _, err := os.Stat(k.Config); err != nil {
+		return backup.NodeConfig{}, fmt.Errorf("--config: %w", err)
+	}
+	c, err := backup.LoadConfig(k.Config)
+	return backup.NodeConfig{Config: c}, err
 }
 
 func (k Keeper) now() time.Time {
@@ -270,35 +285,6 @@ func (k Keeper) sockets() string {
 		return k.Paths.Run()
 	}
 	return os.TempDir()
-}
-
-// Pruned is what retention decided, and whether it was carried out.
-type Pruned struct {
-	Decision backup.Decision `json:"decision"`
-	Store    string          `json:"store"`
-	Removed  bool            `json:"removed"`
-}
-
-// Prune applies the configured retention, or with dry says what it would do.
-func (k Keeper) Prune(ctx context.Context, dry bool) (Pruned, error) {
-	o, err := k.open(ctx)
-	if err != nil {
-		return Pruned{}, err
-	}
-	defer func() { _ = o.Close() }()
-	l, err := backup.List(ctx, o.Store)
-	if err != nil {
-		return Pruned{}, err
-	}
-	p := Pruned{Decision: backup.Retain(l, o.config.Retention, k.now()), Store: o.URL()}
-	if dry || len(p.Decision.Remove) == 0 {
-		return p, nil
-	}
-	if err := backup.Prune(ctx, o.Store, p.Decision); err != nil {
-		return p, err
-	}
-	p.Removed = true
-	return p, nil
 }
 
 // Open gives a backup's snapshot file, decrypted; the manifest says how long it is and what its digest is, which the

@@ -37,6 +37,17 @@ func Status(o client.Object, kind schema.GroupVersionKind) (runtime.ApplyConfigu
 	return client.ApplyConfigurationFromUnstructured(u), nil
 }
 
+// StatusAt is as Status, and the write is a conflict if the object is of another resource version by then.
+func StatusAt(o client.Object, kind schema.GroupVersionKind, resourceVersion string) (runtime.ApplyConfiguration, error) {
+	u, err := convert(o, kind)
+	if err != nil {
+		return nil, err
+	}
+	unstructured.RemoveNestedField(u.Object, "spec")
+	u.SetResourceVersion(resourceVersion)
+	return client.ApplyConfigurationFromUnstructured(u), nil
+}
+
 func convert(o client.Object, kind schema.GroupVersionKind) (*unstructured.Unstructured, error) {
 	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {

@@ -172,9 +172,9 @@ func hostPort(host, port string) string {
 
 // fill completes what the observation knows of a member.
 func fill(v *etcd.Member, x observe.Member, nodes []etcd.Node) {
-	if r := x.State.GetRevisions(); r != nil {
+	if x.State.GetRevisions().GetError() != "" {
 		// A revision that cannot be told is as good as another one: its vote is not counted on (P22).
-		v.Restarting = r.GetPlaced() != r.GetRunning() || r.GetError() != ""
+		v.Restarting = true
 	}
 	if !v.Started() {
 		if e := x.State.GetEtcd(); x.State != nil && e.GetMemberId() == strconv.FormatUint(v.ID, 16) && e.GetAnswers() && e.GetHasLeader() {

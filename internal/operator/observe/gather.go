@@ -70,6 +70,11 @@ func (g *Gatherer) Gather(ctx context.Context) (Observation, error) {
 	case !apierrors.IsNotFound(err):
 		return o, fmt.Errorf("read the EtcdCluster: %w", err)
 	}
+	var schedules v1alpha1.EtcdBackupScheduleList
+	if err := g.API.List(ctx, &schedules); err != nil {
+		return o, fmt.Errorf("list the EtcdBackupSchedules: %w", err)
+	}
+	o.ProofAge = proofAge(schedules.Items)
 	var list corev1.NodeList
 	if err := g.API.List(ctx, &list, selector); err != nil {
 		return o, fmt.Errorf("list the control-plane Nodes: %w", err)

@@ -33,6 +33,12 @@ var (
 	epoch = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ceo_cluster_epoch", Help: "How many recoveries there were.",
 	})
+	provenAge = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "ceo_backup_last_proven_age_seconds", Help: "How long ago a backup was last proven; +Inf if none was, NaN if no catalogue was read yet.",
+	})
+	provenAgeLimit = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "ceo_backup_last_proven_age_limit_seconds", Help: "How long ago it may be, by the schedules.",
+	})
 	provenAt = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ceo_backup_last_proven_timestamp_seconds", Help: "When a backup was last proven, as Unix time; 0 if none was.",
 	})
@@ -43,7 +49,7 @@ var (
 
 //nolint:gochecknoinits // the registry is the process's, as in every Prometheus client
 func init() {
-	metrics.Registry.MustRegister(agentUp, agentSeconds, memberHealthy, memberSize, memberRevision, recoveryOpen, epoch, provenAt, observedAt)
+	metrics.Registry.MustRegister(agentUp, agentSeconds, memberHealthy, memberSize, memberRevision, recoveryOpen, epoch, provenAt, provenAge, provenAgeLimit, observedAt)
 }
 
 func agentLook(name string, took time.Duration, ok bool) {
@@ -63,6 +69,8 @@ func measure(o Observation) {
 	if p := o.Backups.Proven; p != nil {
 		provenAt.Set(float64(p.Proof.At.Unix()))
 	}
+	provenAge.Set(age(o))
+	provenAgeLimit.Set(o.MaxProofAge().Seconds())
 	m := o.Membership()
 	epoch.Set(float64(m.Epoch))
 	memberHealthy.Reset()

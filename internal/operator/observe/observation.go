@@ -21,6 +21,8 @@ type Observation struct {
 	// Nodes by name: the Nodes that are to have a member, and every node that an agent names as its peer.
 	Nodes   []Node
 	Backups Backups
+	// ProofAge is how old the newest proof may be; 0: as where no schedule proves anything.
+	ProofAge time.Duration
 }
 
 // Node is one control-plane node.

@@ -205,17 +205,14 @@ func (s seen) quota() int64 {
 // nearlyUsed is how much of the quota is news, in percent.
 const nearlyUsed = 80
 
-// ProofAge is how old the newest proof may be: a week, which is how often one is made by default, and a day for it.
-const ProofAge = 8 * 24 * time.Hour
-
 func (s seen) backupsProven() metav1.Condition {
 	b := s.Backups
 	switch p := b.Proven; {
-	case p != nil && s.At.Sub(p.Proof.At) <= ProofAge:
+	case p != nil && s.At.Sub(p.Proof.At) <= s.MaxProofAge():
 		return is(v1alpha1.ConditionBackupsProven, metav1.ConditionTrue, v1alpha1.ReasonProven, "backup %s was proven on %s", p.ID, p.Proof.At.UTC().Format(time.DateOnly))
 	case p != nil:
 		return is(v1alpha1.ConditionBackupsProven, metav1.ConditionFalse, v1alpha1.ReasonProofOutdated,
-			"the last proof is older than %d days: backup %s, on %s; ceo backup prove latest", int(ProofAge.Hours())/24, p.ID, p.Proof.At.UTC().Format(time.DateOnly))
+			"the last proof is older than %s: backup %s, on %s; ceo backup prove latest", observe.Days(s.MaxProofAge()), p.ID, p.Proof.At.UTC().Format(time.DateOnly))
 	case b.Read && b.Newest != nil:
 		return is(v1alpha1.ConditionBackupsProven, metav1.ConditionFalse, v1alpha1.ReasonNeverProven, "there are backups, and none was ever proven: ceo backup prove latest")
 	case b.Read:
