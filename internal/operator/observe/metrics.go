@@ -65,6 +65,7 @@ func measure(o Observation) {
 	}
 	m := o.Membership()
 	epoch.Set(float64(m.Epoch))
+	measureForAlerts(o, m)
 	memberHealthy.Reset()
 	memberSize.Reset()
 	memberRevision.Reset()

@@ -53,6 +53,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	// The spec may be newer than the look.
 	o.Cluster = cluster
 	want := Decide(o, cluster.Status)
+	measure(want)
 	if Same(want, cluster.Status) {
 		return ctrl.Result{}, nil
 	}
