@@ -21,10 +21,14 @@ type StatusError struct {
 	Message string
 }
 
-func (e *StatusError) Error() string { return fmt.Sprintf("the API server says %d: %s", e.Code, e.Message) }
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the API server says %d: %s", e.Code, e.Message)
+}
 
 // Is makes 404 an ErrNotFound.
-func (e *StatusError) Is(target error) bool { return target == ErrNotFound && e.Code == http.StatusNotFound }
+func (e *StatusError) Is(target error) bool {
+	return target == ErrNotFound && e.Code == http.StatusNotFound
+}
 
 // answerLimit bounds what is read of one answer.
 const answerLimit = 32 << 20
@@ -175,4 +179,14 @@ func (c *Client) Established(ctx context.Context, name string, limit time.Durati
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// Merge lays a few fields over an object that exists: null takes one away, and what is not named stays as it is.
+func (c *Client) Merge(ctx context.Context, path string, patch map[string]any, owner string) error {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return fmt.Errorf("patch %s: %w", path, err)
+	}
+	q := url.Values{"fieldManager": {owner}, "fieldValidation": {"Strict"}}
+	return c.do(ctx, http.MethodPatch, path+"?"+q.Encode(), "application/merge-patch+json", body, nil)
 }

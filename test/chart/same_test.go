@@ -151,14 +151,14 @@ func TestSameAsHelm(t *testing.T) {
 func TestRefusedValues(t *testing.T) {
 	helm := tool(t, "helm", "deps-helm")
 	for name, set := range map[string]string{
-		"a name that does not exist":    "operator.replica=2",
-		"a port that is none":           "operator.metricsPort=70000",
-		"a word where a number goes":    "operator.replicas=two",
-		"a policy that does not exist":  "image.pullPolicy=Sometimes",
-		"an image with a space":         "image.repository=a b",
+		"a name that does not exist":     "operator.replica=2",
+		"a port that is none":            "operator.metricsPort=70000",
+		"a word where a number goes":     "operator.replicas=two",
+		"a policy that does not exist":   "image.pullPolicy=Sometimes",
+		"an image with a space":          "image.repository=a b",
 		"a folder that is no run folder": "installer.runtimeDir=/etc",
-		"every node":                    "nodeSelector=null",
-		"an interval without a unit":    "installer.interval=30",
+		"every node":                     "nodeSelector=null",
+		"an interval without a unit":     "installer.interval=30",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := chart.Values(ceo.Files, nil, []string{set}); err == nil {
