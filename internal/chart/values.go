@@ -67,7 +67,7 @@ func assignment(s string) (map[string]any, error) {
 		return nil, fmt.Errorf("--set %s: write path.to.value=VALUE", s)
 	}
 	var value any
-	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+	if err := yaml.UnmarshalStrict([]byte(text), &value); err != nil {
 		return nil, fmt.Errorf("--set %s: the value is no YAML: %w", s, err)
 	}
 	if text == "" {

@@ -120,7 +120,7 @@ func (k kubeconfig) current() (cluster, user, error) {
 // InPod is the client of a Pod's ServiceAccount, at the API server that is named.
 func InPod(server string) (*Client, error) {
 	return newClient(
-		cluster{Server: server, CertificateAuthority: filepath.Join(accountDir, "ca.crt")},
+		cluster{Server: ServerURL(server), CertificateAuthority: filepath.Join(accountDir, "ca.crt")},
 		user{TokenFile: filepath.Join(accountDir, "token")}, accountDir)
 }
 
