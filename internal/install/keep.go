@@ -31,8 +31,14 @@ type Leave struct {
 	// Restart: etcd may be restarted, under the lock and by the rules of an installation.
 	Restart        bool
 	AcceptDowntime bool
-	Why            string
+	// Settle is for how long the need of a restart must have stood before it is done.
+	Settle time.Duration
+	Why    string
 }
+
+// settle is longer than kubeadm takes between etcd's new manifest and the end of its upgrade of a node: a restart in the
+// middle of that would make it roll back.
+const settle = 5 * time.Minute
 
 // DecideKeep says what the installer may do on a node by itself. Certificates and the agent disturb nobody; a restart of
 // etcd needs a person's word: the adoption.
@@ -50,7 +56,7 @@ func DecideKeep(node string, s Says) Leave {
 	case !s.Managed:
 		return Leave{Why: "the EtcdCluster is Unmanaged: the agent is kept, etcd is left alone"}
 	}
-	return Leave{Restart: true, Why: "the EtcdCluster is Managed"}
+	return Leave{Restart: true, Settle: settle, Why: "the EtcdCluster is Managed"}
 }
 
 // Keeper keeps ceo on a node: what the chart's DaemonSet runs.
@@ -63,8 +69,12 @@ type Keeper struct {
 	Full, Agent func(context.Context, Options) (Plan, error)
 	Interval    time.Duration
 	Log         *slog.Logger
+	// Now is the clock.
+	Now func() time.Time
 
 	said string
+	// due is since when a restart is needed; zero while none is.
+	due time.Time
 	// settled: a run that changed nothing more has gone to its end since this program started, or since the last error.
 	settled, settledFull bool
 }
@@ -117,6 +127,10 @@ func (k *Keeper) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if k.tooEarly(plan, leave) {
+		k.say("waits", fmt.Sprintf("etcd is to be restarted; that begins when nothing has changed for %s, as kubeadm may still be at work on this node", leave.Settle))
+		return k.agentAlone(ctx, o)
+	}
 	if len(plan.Steps) == 0 && *settled {
 		k.say("in order", leave.Why)
 		return nil
@@ -128,6 +142,18 @@ func (k *Keeper) once(ctx context.Context) error {
 	*settled = true
 	k.say("in order", leave.Why)
 	return nil
+}
+
+// tooEarly says whether a restart that is needed has to wait.
+func (k *Keeper) tooEarly(plan Plan, leave Leave) bool {
+	if !plan.Restarts() {
+		k.due = time.Time{}
+		return false
+	}
+	if k.due.IsZero() {
+		k.due = k.Now()
+	}
+	return k.Now().Sub(k.due) < leave.Settle
 }
 
 func (k *Keeper) agentAlone(ctx context.Context, o Options) error {

@@ -86,7 +86,7 @@ func (n *fakeNode) full(_ context.Context, o Options) (Plan, error) {
 func newKeeper(n *fakeNode, says *Says) *Keeper {
 	return &Keeper{
 		Node: "cp-1", Ask: func(context.Context) Says { return *says }, Full: n.full, Agent: n.agent, Interval: time.Second,
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	}
 }
 
@@ -131,6 +131,29 @@ func TestKeeper(t *testing.T) {
 		t.Fatalf("a refusal is lost: %v", err)
 	}
 	expect("refused, the agent is mended all the same", 2, 2)
+}
+
+// TestKeeperWaitsForKubeadm: kubeadm's upgrade puts its own manifest in place and goes on for minutes; the guard comes back
+// after that, and the agent is mended meanwhile.
+func TestKeeperWaitsForKubeadm(t *testing.T) {
+	n := &fakeNode{agentSteps: []Step{{Do: PlaceAgent}}, etcdSteps: []Step{{Do: RestartEtcd}}}
+	says := Says{Exists: true, Managed: true}
+	k := newKeeper(n, &says)
+	now := time.Now()
+	k.Now = func() time.Time { return now }
+	for _, row := range []struct {
+		after               time.Duration
+		agentRuns, fullRuns int
+	}{{0, 1, 0}, {time.Minute, 1, 0}, {settle - time.Minute - time.Second, 1, 0}, {time.Second, 1, 1}, {time.Minute, 1, 1}} {
+		now = now.Add(row.after)
+		if err := k.once(t.Context()); err != nil || n.agentRuns != row.agentRuns || n.fullRuns != row.fullRuns {
+			t.Fatalf("%s later: %v, %d runs for the agent and %d in full, want %d and %d", row.after, err, n.agentRuns, n.fullRuns, row.agentRuns, row.fullRuns)
+		}
+	}
+	n.etcdSteps = []Step{{Do: RestartEtcd}}
+	if err := k.once(t.Context()); err != nil || n.fullRuns != 1 {
+		t.Fatalf("the next time is not waited for anew: %v, %d", err, n.fullRuns)
+	}
 }
 
 func TestNextPause(t *testing.T) {
