@@ -26,6 +26,10 @@ GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVE
 VERSITYGW_VERSION := $(shell awk '$$1 == "github.com/versity/versitygw" { print $$2 }' tools/s3/go.mod)
 VERSITYGW := $(CACHE)/tools/versitygw-$(VERSITYGW_VERSION)
 
+# Helm and Prometheus' reader of expressions, for the chart's tests. HELM is built from its own module; promql is ours.
+HELM   := $(CACHE)/tools/helm-$(shell awk '$$1 == "helm.sh/helm/v4" { print $$2 }' tools/helm/go.mod)
+PROMQL := $(CACHE)/tools/promql-$(shell awk '/github.com\/prometheus\/prometheus v/ { for (i = 1; i <= NF; i++) if ($$i ~ /^v/) print $$i }' tools/promql/go.mod)
+
 # Folders with etcd and etcdctl. internal/etcdtest has the versions too: a test compares them.
 old-etcd = $(CACHE)/tools/etcd-$(shell awk '$$1 == "go.etcd.io/etcd/server/v3" && $$2 { print $$2 }' tools/$(1)/go.mod)
 ETCD35 := $(call old-etcd,etcd35)
@@ -57,7 +61,7 @@ unit: ## The fast loop: no root, no lab, no etcd
 	cd lab && go test -timeout $(UNIT_LIMIT) ./...
 
 .PHONY: integration
-integration: deps deps-s3 deps-old-etcd ## Unit tests and those that run real etcd, kube-apiserver and S3 server processes
+integration: deps deps-s3 deps-old-etcd deps-helm ## Unit tests and those that run real etcd, kube-apiserver and S3 server processes
 	go test -tags integration -timeout $(INTEGRATION_LIMIT) ./...
 
 # As many at once as there are cores, each with one worker. Minimising is bounded by runs: a target with goroutines has no
@@ -115,12 +119,15 @@ lint-modules:
 	cd tools && go mod tidy -diff && go mod verify
 	cd tools/lint && go mod verify
 	cd tools/s3 && go mod verify
+	cd tools/helm && go mod verify
+	cd tools/promql && go mod tidy -diff && go mod verify
 	cd tools/etcd35 && go mod verify
 	cd tools/etcd36 && go mod verify
 
 .PHONY: lint-generated
 lint-generated:
 	tools/crds.sh check
+	tools/rbac.sh check
 	@if command -v protoc >/dev/null; then tools/protoc.sh check; \
 	else echo "generated files: not checked, there is no protoc here (apt-get install protobuf-compiler libprotobuf-dev)"; fi
 
@@ -130,8 +137,9 @@ fmt: $(GOLANGCI) ## Format all Go files as `make lint` wants them
 	cd lab && $(GOLANGCI) fmt ./...
 
 .PHONY: generate
-generate: ## Generate CRDs and deep copies from the API, and Go from the agent's protocol (needs protoc: apt-get install protobuf-compiler libprotobuf-dev)
+generate: ## Generate CRDs and deep copies from the API, the chart's roles from the markers beside the code, and Go from the agent's protocol (needs protoc: apt-get install protobuf-compiler libprotobuf-dev)
 	tools/crds.sh write
+	tools/rbac.sh write
 	tools/protoc.sh write
 
 ##@ Building
@@ -157,8 +165,8 @@ build-load: ## bin/load, the writer and watcher beside a lab
 	CGO_ENABLED=0 go build -trimpath -o bin/load ./test/load
 
 .PHONY: image
-image: build build-lab ## bin/ceo-image.tar, a container image of bin/ceo
-	bin/lab image bin/ceo-image.tar $(IMAGE) bin/ceo
+image: build build-operator build-lab ## bin/ceo-image.tar, a container image of bin/ceo and bin/ceo-operator
+	bin/lab image bin/ceo-image.tar $(IMAGE) bin/ceo bin/ceo-operator
 
 .PHONY: deps
 deps: ## What the lab is made of: Debian packages; Kubernetes, etcd and images built into the cache (minutes, once)
@@ -175,6 +183,20 @@ $(VERSITYGW):
 	@echo "building versitygw $(VERSITYGW_VERSION) (a minute, once)"
 	mkdir -p $(@D)
 	cd tools/s3 && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@.new github.com/versity/versitygw/cmd/versitygw
+	mv $@.new $@
+
+.PHONY: deps-helm
+deps-helm: $(HELM) $(PROMQL) ## Helm and Prometheus' reader of expressions, with which `make integration` checks the chart
+
+$(HELM):
+	@echo "building $(@F) (some minutes, once)"
+	mkdir -p $(@D)
+	cd tools/helm && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@.new helm.sh/helm/v4/cmd/helm
+	mv $@.new $@
+
+$(PROMQL): tools/promql/main.go
+	mkdir -p $(@D)
+	cd tools/promql && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@.new .
 	mv $@.new $@
 
 .PHONY: deps-old-etcd

@@ -22,7 +22,7 @@ func newNodeCommand() *cobra.Command {
 		Use:   "node",
 		Short: "Put ceo on this control-plane node, or take it away",
 	}
-	c.AddCommand(newNodeInstallCommand(), newNodeUninstallCommand())
+	c.AddCommand(newNodeInstallCommand(), newNodeUninstallCommand(), newNodeKeepCommand())
 	return c
 }
 

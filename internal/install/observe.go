@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func (h *host) render(o Options, pod *corev1.Pod) error {
 	if image == "" {
 		image = staticpod.CeoImage(pod)
 	}
-	options := staticpod.Options{CeoImage: image, DataDir: h.flags.DataDir, RuntimeDir: filepath.Dir(h.runtimeSocket), CADirs: caDirs(h.paths)}
+	options := staticpod.Options{CeoImage: image, DataDir: h.flags.DataDir, RuntimeDir: filepath.Dir(h.runtimeSocket), CADirs: caDirs(cmp.Or(o.HostRoot, h.paths.Root))}
 	if image == "" {
 		// An uninstallation renders nothing.
 		return nil
@@ -91,10 +92,10 @@ func (h *host) render(o Options, pod *corev1.Pod) error {
 
 // caDirs are the folders where distributions keep the certificates of public CAs, as far as they are on this node: Debian
 // has the first, the others are where Red Hat's first leads.
-func caDirs(p node.Paths) []string {
+func caDirs(root string) []string {
 	var out []string
 	for _, dir := range []string{"/etc/ssl/certs", "/etc/pki/ca-trust", "/etc/pki/tls/certs"} {
-		if st, err := os.Stat(filepath.Join(p.Root, dir)); err == nil && st.IsDir() {
+		if st, err := os.Stat(filepath.Join(root, dir)); err == nil && st.IsDir() {
 			out = append(out, dir)
 		}
 	}

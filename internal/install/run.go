@@ -36,6 +36,11 @@ type Options struct {
 	Progress func(format string, args ...any)
 	// Agents is nil for those of this node and cluster.
 	Agents Agents
+	// HostRoot is where a Pod sees the host's /etc, to know which folders of it the agent is to mount; empty on the host.
+	HostRoot string
+
+	// agentOnly leaves etcd's manifest as it is.
+	agentOnly bool
 }
 
 // run is one installation or its end.
@@ -301,6 +306,9 @@ func (r *run) verify(ctx context.Context) error {
 	}
 	if err := r.waitAgent(ctx); err != nil {
 		return err
+	}
+	if r.o.agentOnly {
+		return r.cluster.note(ctx, r.host.self.Name, true)
 	}
 	if err := wait(ctx, "waiting for the guard", agentLimit, guardReady); err != nil {
 		return r.withGuardsWords(err, time.Time{})

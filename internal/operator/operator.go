@@ -29,6 +29,7 @@ import (
 
 	"clusteretcd.io/ceo/api/v1alpha1"
 	agentclient "clusteretcd.io/ceo/internal/agent/client"
+	"clusteretcd.io/ceo/internal/kubeapply"
 	"clusteretcd.io/ceo/internal/operator/backups"
 	"clusteretcd.io/ceo/internal/operator/endpoints"
 	"clusteretcd.io/ceo/internal/operator/members"
@@ -111,7 +112,7 @@ func (o Options) config() (*rest.Config, error) {
 	}
 	c = rest.CopyConfig(c)
 	if o.APIServer != "" {
-		c.Host = o.APIServer
+		c.Host = kubeapply.ServerURL(o.APIServer)
 	}
 	c.Timeout = requestLimit
 	c.UserAgent = "ceo-operator"
@@ -187,9 +188,11 @@ func managerOptions(o Options, scheme *runtime.Scheme, logger logr.Logger) ctrl.
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Node{}:      {Transform: slimNode},
-				&corev1.ConfigMap{}: named(endpoints.ConfigMapName),
-				&corev1.Service{}:   named(endpoints.ServiceName),
+				&corev1.Node{}: {Transform: slimNode},
+				// By its name: a right that names the object covers no list of all of them.
+				&v1alpha1.EtcdCluster{}: {Field: fields.OneTermEqualSelector("metadata.name", v1alpha1.ClusterName)},
+				&corev1.ConfigMap{}:     named(endpoints.ConfigMapName),
+				&corev1.Service{}:       named(endpoints.ServiceName),
 				&discoveryv1.EndpointSlice{}: {
 					Namespaces: kubeSystem, Label: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: endpoints.ServiceName}),
 				},

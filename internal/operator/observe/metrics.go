@@ -73,6 +73,7 @@ func measure(o Observation) {
 	provenAgeLimit.Set(o.MaxProofAge().Seconds())
 	m := o.Membership()
 	epoch.Set(float64(m.Epoch))
+	measureForAlerts(o, m)
 	memberHealthy.Reset()
 	memberSize.Reset()
 	memberRevision.Reset()

@@ -60,6 +60,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		reports = append(reports, r.Report())
 	}
 	want := Decide(o, cluster.Status, reports...)
+	measure(want)
 	if Same(want, cluster.Status) {
 		return ctrl.Result{}, nil
 	}
