@@ -14,7 +14,9 @@ import (
 	"clusteretcd.io/ceo/internal/operator/slots"
 )
 
-func statusEqual(a, b v1alpha1.EtcdBackupScheduleStatus) bool { return equality.Semantic.DeepEqual(a, b) }
+func statusEqual(a, b v1alpha1.EtcdBackupScheduleStatus) bool {
+	return equality.Semantic.DeepEqual(a, b)
+}
 
 // api is what an API server holds: one schedule, its objects, and a version that refuses a write of what was read before.
 type api struct {

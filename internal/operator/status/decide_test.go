@@ -116,7 +116,9 @@ func TestConditions(t *testing.T) {
 				n.State.Etcd.Version = "3.5.25"
 			}
 		}), up, no, v1alpha1.ReasonPatchTooOld},
-		{"proof too old", three(func(o *observe.Observation) { o.Backups.Proven.Proof.At = now.Add(-slots.DefaultProofAge - time.Second) }), proven, no, v1alpha1.ReasonProofOutdated},
+		{"proof too old", three(func(o *observe.Observation) {
+			o.Backups.Proven.Proof.At = now.Add(-slots.DefaultProofAge - time.Second)
+		}), proven, no, v1alpha1.ReasonProofOutdated},
 		{"never proven", three(func(o *observe.Observation) { o.Backups.Proven = nil }), proven, no, v1alpha1.ReasonNeverProven},
 		{"catalogue not read", three(func(o *observe.Observation) { o.Backups = observe.Backups{} }), proven, unknown, v1alpha1.ReasonNotObserved},
 	} {
