@@ -162,7 +162,7 @@ func (r *rolling) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionR
 			r.violated("%s was restarted while %s was under way", r.name, o.name)
 		}
 		// A roll-back is of a member that is down already.
-		if oe := o.ask(ctx); o != r && !req.GetRollBack() && !(oe.GetAnswers() && oe.GetHasLeader()) {
+		if oe := o.ask(ctx); o != r && !req.GetRollBack() && (!oe.GetAnswers() || !oe.GetHasLeader()) {
 			r.violated("%s was restarted while %s was down: %s", r.name, o.name, oe.GetError())
 		}
 	}
