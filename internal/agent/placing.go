@@ -61,9 +61,12 @@ func serves(e *agentpb.Etcd) bool { return e.GetAnswers() && e.GetHasLeader() }
 // mayRestart is CanLoseVoter; and where there are one or two voters, there is no other way than some seconds without.
 func mayRestart(v etcd.View, name string) etcd.Verdict {
 	var own etcd.Member
-	for _, m := range v.Members {
-		if m.Name == name {
-			own = m
+	v.Members = append([]etcd.Member(nil), v.Members...)
+	for i := range v.Members {
+		if m := &v.Members[i]; m.Name == name {
+			// That it is about to restart anyway is no reason against another manifest.
+			m.Restarting = false
+			own = *m
 		}
 	}
 	can := etcd.CanLoseVoter(v, own.ID)

@@ -57,6 +57,7 @@ func TestVotersNow(t *testing.T) {
 		"it is down itself":                                 {3, states{"cp-1": down, "cp-2": good, "cp-3": good}, true},
 		"the only one":                                      {1, states{"cp-1": good}, true},
 		"one of two":                                        {2, states{"cp-1": good, "cp-2": good}, true},
+		"the only one, about to restart":                    {1, states{"cp-1": serving(&agentpb.Revisions{Placed: "b", Running: "a"})}, true},
 		"one of two, the other is down":                     {2, states{"cp-1": good, "cp-2": down}, false},
 		"its own runtime cannot be asked: it is not missed": {3, states{"cp-1": serving(&agentpb.Revisions{Error: "x"}), "cp-2": good, "cp-3": good}, true},
 	} {

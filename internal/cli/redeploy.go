@@ -14,6 +14,9 @@ import (
 	"clusteretcd.io/ceo/internal/kubeapi"
 )
 
+// DefaultKubeconfig is where kubeadm puts the administrator's.
+const DefaultKubeconfig = kubeapi.Kubeconfig
+
 // RedeployOptions of the verb.
 type RedeployOptions struct {
 	Kubeconfig string

@@ -221,14 +221,10 @@ func TestPlacedFor(t *testing.T) {
 // Whatever happens in whatever order: what is placed, what is good and what was gone back from stays on the shelf, and no
 // more than is needed.
 func TestShelfNeverLosesWhatIsNeeded(t *testing.T) {
-	dir := t.TempDir()
-	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		n++
 		s := newShelf(t)
-		_ = dir
 		good := ""
-		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 10).Draw(rt, "steps") {
 			switch rapid.IntRange(0, 3).Draw(rt, "step") {
 			case 0, 1:
 				s.mustPlace(t, staticpod.Content{QuotaBytes: int64(rapid.IntRange(1, 12).Draw(rt, "quota")) << 30})

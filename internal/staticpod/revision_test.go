@@ -67,17 +67,23 @@ func TestRenderRevision(t *testing.T) {
 		"P23: 3.5's flags in 3.6": {
 			guarded(t, withImage("registry.k8s.io/etcd:3.5.26-0"), withFlags("--experimental-initial-corrupt-check=true", "--experimental-compaction-batch-limit", "100", "--enable-v2=false")),
 			Content{Version: "3.6.6"},
-			[]string{"--feature-gates=InitialCorruptCheck=true", "--compaction-batch-limit=100"}, []string{"--experimental-", "--enable-v2"},
+			[]string{"--feature-gates=InitialCorruptCheck=true", "--compaction-batch-limit=100"},
+			[]string{"--experimental-", "--enable-v2"},
 			"registry.k8s.io/etcd:3.6.6-0",
 		},
 		"3.6's flags in 3.5, while it is mixed": {
-			guarded(t, withImage("registry.k8s.io/etcd:3.6.6-0")), Content{Version: "3.5.26"},
-			[]string{"--experimental-initial-corrupt-check=true", "--experimental-watch-progress-notify-interval=5s"}, []string{"--feature-gates"},
+			guarded(t, withImage("registry.k8s.io/etcd:3.6.6-0")),
+			Content{Version: "3.5.26"},
+			[]string{"--experimental-initial-corrupt-check=true", "--experimental-watch-progress-notify-interval=5s"},
+			[]string{"--feature-gates"},
 			"registry.k8s.io/etcd:3.5.26-0",
 		},
 		"names that 3.6 still knew": {
-			guarded(t, withImage("registry.k8s.io/etcd:3.6.6-0"), withFlags("--experimental-corrupt-check-time=1h")), Content{Version: "3.7.3"},
-			[]string{"--corrupt-check-time=1h"}, []string{"--experimental-"}, "registry.k8s.io/etcd:3.7.3-0",
+			guarded(t, withImage("registry.k8s.io/etcd:3.6.6-0"), withFlags("--experimental-corrupt-check-time=1h")),
+			Content{Version: "3.7.3"},
+			[]string{"--corrupt-check-time=1h"},
+			[]string{"--experimental-"},
+			"registry.k8s.io/etcd:3.7.3-0",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

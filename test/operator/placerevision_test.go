@@ -131,7 +131,9 @@ func TestPlaceRevision(t *testing.T) {
 		if manifest() != string(raw) {
 			t.Error("it is not what it was")
 		}
-		look("what it went back from", func(r *agentpb.Revisions) bool { return r.GetRolledBackFrom() == quota.Hash() && r.GetPlaced() == first })
+		look("what it went back from", func(r *agentpb.Revisions) bool {
+			return r.GetRolledBackFrom() == quota.Hash() && r.GetPlaced() == first
+		})
 	}
 
 	// An image that can be pulled, once etcd is there again.

@@ -162,8 +162,12 @@ func (r *rolling) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionR
 			r.violated("%s was restarted while %s was under way", r.name, o.name)
 		}
 		// A roll-back is of a member that is down already.
-		if oe := o.ask(ctx); o != r && !req.GetRollBack() && !(oe.GetAnswers() && oe.GetHasLeader()) {
-			r.violated("%s was restarted while %s was down: %s", r.name, o.name, oe.GetError())
+		if oe := o.ask(ctx); o != r && !req.GetRollBack() && (!oe.GetAnswers() || !oe.GetHasLeader()) {
+			if strings.Contains(oe.GetError(), "connection refused") {
+				r.violated("%s was restarted while %s was down: %s", r.name, o.name, oe.GetError())
+			}
+			// As the real agent does under the lock: a time-out on a busy machine is not a death, and not health either (I23).
+			return nil, status.Errorf(codes.FailedPrecondition, "%s is not seen to be healthy: %s", o.name, oe.GetError())
 		}
 	}
 	if strings.Contains(string(req.GetContent()), "missing") {

@@ -89,12 +89,9 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, nil
 	}
 	cluster := &v1alpha1.EtcdCluster{}
-	switch err := c.Client.Get(ctx, client.ObjectKey{Name: v1alpha1.ClusterName}, cluster); {
-	case client.IgnoreNotFound(err) != nil:
-		return ctrl.Result{}, err
-	case err != nil:
+	if err := c.Client.Get(ctx, client.ObjectKey{Name: v1alpha1.ClusterName}, cluster); err != nil {
 		c.say(report.Report{})
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	// The spec may be newer than the look.
 	o.Cluster = cluster
