@@ -117,7 +117,7 @@ func TestDefragment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after := of(follower).state(t).DBSize; got.GetDbSizeBefore() < 20<<20 || got.GetDbSizeAfter() > got.GetDbSizeBefore()/2 || after != got.GetDbSizeAfter() {
+	if after := of(follower).state(t).DBSize; got.GetDbSizeBefore() < 20<<20 || got.GetDbSizeAfter() > got.GetDbSizeBefore()/2 || after > got.GetDbSizeBefore()/2 {
 		t.Errorf("%+v, and it says %d", got, after)
 	}
 	// One is frozen: it is neither dead nor healthy (I23).
@@ -238,12 +238,17 @@ func TestNoSpace(t *testing.T) {
 			}
 		}
 	}
-	for _, a := range raised {
-		req := &agentpb.MaintainRequest{Kind: "disarm", Alarm: a.Kind, MemberId: node.FormatID(a.MemberID), Frozen: true}
-		if _, err := of(leader).call(t, req); err != nil {
-			t.Fatal(err)
+	// Each member raises its own, some later.
+	etcdtest.Eventually(t, "the alarms to be gone", func() (bool, string) {
+		left, err := of(leader).client(t).Raised(etcdtest.Context(t))
+		for _, a := range left {
+			req := &agentpb.MaintainRequest{Kind: "disarm", Alarm: a.Kind, MemberId: node.FormatID(a.MemberID), Frozen: true}
+			if _, err := of(leader).call(t, req); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
+		return err == nil && len(left) == 0, fmt.Sprint(left, err)
+	})
 	if _, err := c.Put(etcdtest.Context(t), "/after", "x"); err != nil {
 		t.Errorf("etcd still refuses: %v", err)
 	}

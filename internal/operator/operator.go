@@ -31,6 +31,7 @@ import (
 	agentclient "clusteretcd.io/ceo/internal/agent/client"
 	"clusteretcd.io/ceo/internal/operator/backups"
 	"clusteretcd.io/ceo/internal/operator/endpoints"
+	"clusteretcd.io/ceo/internal/operator/maintenance"
 	"clusteretcd.io/ceo/internal/operator/observe"
 	"clusteretcd.io/ceo/internal/operator/recoveries"
 	"clusteretcd.io/ceo/internal/operator/status"
@@ -59,6 +60,7 @@ type Options struct {
 
 	// What tests shorten.
 	Every, CataloguesEvery, Grace, InspectLimit time.Duration
+	UnledEvery, UnledAfter, HashAfter           time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -70,6 +72,9 @@ func (o Options) withDefaults() Options {
 		{&o.CataloguesEvery, observe.CataloguesEvery},
 		{&o.Grace, observe.Grace},
 		{&o.InspectLimit, observe.InspectLimit},
+		{&o.UnledEvery, maintenance.UnledEvery},
+		{&o.UnledAfter, maintenance.UnledAfter},
+		{&o.HashAfter, maintenance.HashAfter},
 	} {
 		if *d.p == 0 {
 			*d.p = d.d
@@ -206,22 +211,31 @@ func slimNode(o any) (any, error) {
 }
 
 func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
-	watch := &observe.Watch{
-		Gatherer: &observe.Gatherer{API: mgr.GetClient(), Agents: agents, Log: o.Log, Now: time.Now, Grace: o.Grace, Limit: o.InspectLimit},
-		Every:    o.Every, CataloguesEvery: o.CataloguesEvery,
+	gatherer := func() *observe.Gatherer {
+		return &observe.Gatherer{API: mgr.GetClient(), Agents: agents, Log: o.Log, Now: time.Now, Grace: o.Grace, Limit: o.InspectLimit}
 	}
+	watch := &observe.Watch{Gatherer: gatherer(), Every: o.Every, CataloguesEvery: o.CataloguesEvery}
 	recorder := mgr.GetEventRecorder("ceo-operator")
+	mender := &maintenance.Mender{Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
 	for _, c := range []interface{ Register(ctrl.Manager) error }{
 		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
 		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
+		&maintenance.Controller{Mender: mender, Client: mgr.GetClient(), Watch: watch, HashAfter: o.HashAfter},
 	} {
 		if err := c.Register(mgr); err != nil {
 			return fmt.Errorf("the operator cannot start: %w", err)
 		}
 	}
 	if err := mgr.Add(watch); err != nil {
+		return err
+	}
+	unled := &maintenance.Unled{
+		Mender: mender, Live: mgr.GetAPIReader(), Gatherer: gatherer(), Elected: mgr.Elected(),
+		Lease: client.ObjectKey{Namespace: Namespace, Name: LeaseName}, Every: o.UnledEvery, After: o.UnledAfter,
+	}
+	if err := mgr.Add(unled); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {

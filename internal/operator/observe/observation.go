@@ -21,6 +21,8 @@ type Observation struct {
 	// Nodes by name: the Nodes that are to have a member, and every node that an agent names as its peer.
 	Nodes   []Node
 	Backups Backups
+	// Reports are what other controllers have to say in the status.
+	Reports []Report
 }
 
 // Node is one control-plane node.

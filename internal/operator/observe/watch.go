@@ -24,6 +24,7 @@ type Watch struct {
 	latest  Observation
 	have    bool
 	backups Backups
+	reports map[string]Report
 	subs    []chan event.GenericEvent
 	again   chan struct{}
 }
@@ -93,7 +94,7 @@ func (w *Watch) look(ctx context.Context, again chan<- struct{}) {
 	}
 	w.mu.Lock()
 	first := !w.have
-	o.Backups = w.backups
+	o.Backups, o.Reports = w.backups, w.reported()
 	w.latest, w.have = o, true
 	w.mu.Unlock()
 	measure(o)

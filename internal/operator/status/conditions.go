@@ -10,6 +10,7 @@ import (
 
 	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/internal/etcd"
+	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/operator/observe"
 )
 
@@ -109,6 +110,11 @@ func (s seen) progressing() metav1.Condition {
 	case p.Unread != "":
 		reason = v1alpha1.ReasonWaiting
 	default:
+		for _, r := range s.Reports {
+			if r.Progress.Reason != "" {
+				return is(v1alpha1.ConditionProgressing, metav1.ConditionTrue, r.Progress.Reason, "%s", r.Progress.Text)
+			}
+		}
 		return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, reason, "nothing is being changed")
 	}
 	return is(v1alpha1.ConditionProgressing, metav1.ConditionFalse, reason, "%s", p.MayAct().Reason)
@@ -126,6 +132,11 @@ func (s seen) degraded() metav1.Condition {
 		return is(v1alpha1.ConditionDegraded, metav1.ConditionUnknown, v1alpha1.ReasonNotObserved, "no agent could be asked: %s", s.why())
 	}
 	ps := append(s.memberProblems(), s.nodeProblems()...)
+	for _, r := range s.Reports {
+		for _, p := range r.Problems {
+			ps = append(ps, problem{p.Reason, p.Text})
+		}
+	}
 	if len(ps) == 0 {
 		return is(v1alpha1.ConditionDegraded, metav1.ConditionFalse, v1alpha1.ReasonAsExpected, "nothing needs to be mended")
 	}
@@ -180,11 +191,21 @@ func (s seen) nodeProblems() []problem {
 				out = append(out, problem{v1alpha1.ReasonCertificateExpiring, fmt.Sprintf("%s on %s is valid until %s", c.Name, m.Node, c.ValidUntil.UTC().Format(time.DateOnly))})
 			}
 		}
-		if q := s.quota(); q > 0 && m.DBSizeBytes*100 >= q*nearlyUsed {
+		if q := s.quotaOf(m.ID); q > 0 && m.DBSizeBytes*100 >= q*nearlyUsed {
 			out = append(out, problem{v1alpha1.ReasonQuotaNearlyUsed, fmt.Sprintf("the database of %s has used more than %d%% of the quota", m.Name, nearlyUsed)})
 		}
 	}
 	return out
+}
+
+// quotaOf a member is what its etcd says; where that is not known, what is asked for.
+func (s seen) quotaOf(id string) int64 {
+	for _, m := range s.membership.Members {
+		if q := m.Etcd.GetQuota(); node.FormatID(m.ID) == id && q > 0 {
+			return q
+		}
+	}
+	return s.quota()
 }
 
 // quota in bytes; 0 where it is not known.
