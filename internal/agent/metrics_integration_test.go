@@ -34,8 +34,10 @@ func TestMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a := &Agent{paths: p, version: "test", log: slog.New(slog.NewTextHandler(io.Discard, nil)), etcd: &ownEtcd{pki: p.EtcdPKI()},
-		config: node.Config{Name: "cp-1", Address: "127.0.0.1", DataDir: dir}}
+	a := &Agent{
+		paths: p, version: "test", log: slog.New(slog.NewTextHandler(io.Discard, nil)), etcd: &ownEtcd{pki: p.EtcdPKI()},
+		config: node.Config{Name: "cp-1", Address: "127.0.0.1", DataDir: dir},
+	}
 	a.recover.agent = a
 	m := newMeasures(a)
 	a.measures = m
