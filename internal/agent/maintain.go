@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -231,7 +232,7 @@ func (m maintained) mayStandStill(ctx context.Context, c *etcdclient.Client, fro
 		if x.ID != own.MemberID {
 			if err := m.reads(ctx, x); err != nil {
 				y.Health = etcd.Unknown
-				dark = append(dark, fmt.Sprintf("%s (%v)", v.Label(x.ID), err))
+				dark = append(dark, fmt.Sprintf("%s (%v)", cmp.Or(x.Name, node.FormatID(x.ID)), err))
 			}
 		}
 		v.Members = append(v.Members, y)
