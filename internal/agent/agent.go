@@ -50,6 +50,9 @@ type Agent struct {
 	act      sync.Mutex // one change of the node at a time
 	recover  recoveries
 	verified verifiedCache
+	measures *measures
+	// metricsAddress is where they are served.
+	metricsAddress string
 }
 
 // Options of an agent.
@@ -58,6 +61,8 @@ type Options struct {
 	Version   string
 	CRISocket string
 	Log       *slog.Logger
+	// MetricsAddress for /metrics, /healthz and /readyz; "" and "0" serve nothing.
+	MetricsAddress string
 }
 
 // New reads what the node knows of itself.
@@ -77,6 +82,7 @@ func New(o Options) (*Agent, error) {
 		heard: map[string]time.Time{},
 		etcd:  &ownEtcd{pki: o.Paths.EtcdPKI()},
 	}
+	a.measures, a.metricsAddress = newMeasures(a), o.MetricsAddress
 	a.recover.agent, a.recover.wake = a, make(chan struct{}, 1)
 	return a, nil
 }
@@ -93,8 +99,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("certificates of the agent: %w", err)
 	}
 	cfg := a.Config()
-	remote := grpc.NewServer(append(serverOptions(), grpc.Creds(credentials.NewTLS(tls)))...)
-	local := grpc.NewServer(serverOptions()...)
+	remote := grpc.NewServer(append(serverOptions(), a.measures.counting(), grpc.Creds(credentials.NewTLS(tls)))...)
+	local := grpc.NewServer(append(serverOptions(), a.measures.counting())...)
 	agentpb.RegisterAgentServer(remote, a)
 	agentpb.RegisterAgentServer(local, a)
 
@@ -119,6 +125,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.watchPeers(ctx) })
 	g.Go(func() error { return a.watchEtcd(ctx) })
 	g.Go(func() error { return a.recover.run(ctx) })
+	g.Go(func() error { return a.measures.serve(ctx, a.metricsAddress) })
 	g.Go(func() error { return a.watchCertificates(ctx, Options{Paths: a.paths, Log: a.log}) })
 	g.Go(func() error {
 		<-ctx.Done()

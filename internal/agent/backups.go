@@ -117,6 +117,9 @@ func (a *Agent) ListBackups(ctx context.Context, _ *agentpb.ListBackupsRequest) 
 	if err != nil {
 		return nil, toStatus(err)
 	}
+	if p := l.Proven(); p != nil {
+		a.measures.proven.Store(p.Proof.At.Unix())
+	}
 	b, err := json.Marshal(l)
 	if err != nil {
 		return nil, toStatus(err)

@@ -158,18 +158,22 @@ func (e *ownEtcd) state(ctx context.Context) *agentpb.Etcd {
 const (
 	revisionMetric = "etcd_debugging_mvcc_current_revision"
 	leaderMetric   = "etcd_server_has_leader"
+	quotaMetric    = "etcd_server_quota_backend_bytes"
+	defragMetric   = "etcd_disk_defrag_inflight"
 )
 
-// metrics are what the member has applied, and whether it has a leader. They
-// answer from the start, while its client port answers only once it has
-// published itself, which takes 7 s more if the first try is lost. 0 and false
-// where they do not answer.
-func metrics(ctx context.Context) (revision int64, hasLeader bool) {
-	m, err := readMetrics(ctx, localMetricsURL, revisionMetric, leaderMetric)
+// metrics adds what the member has applied, whether it has a leader, its quota
+// and whether it is being defragmented. They answer from the start, while its
+// client port answers only once it has published itself, which takes 7 s more
+// if the first try is lost; and while it is defragmented. 0 and false where
+// they do not answer.
+func metrics(ctx context.Context, e *agentpb.Etcd) {
+	m, err := readMetrics(ctx, localMetricsURL, revisionMetric, leaderMetric, quotaMetric, defragMetric)
 	if err != nil {
-		return 0, false
+		return
 	}
-	return int64(m[revisionMetric]), m[leaderMetric] == 1
+	e.MetricsRevision, e.MetricsHasLeader = int64(m[revisionMetric]), m[leaderMetric] == 1
+	e.Quota, e.Defragmenting = int64(m[quotaMetric]), m[defragMetric] == 1
 }
 
 func readMetrics(ctx context.Context, from string, names ...string) (_ map[string]float64, err error) {

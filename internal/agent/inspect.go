@@ -53,7 +53,7 @@ func (a *Agent) Inspect(ctx context.Context, req *agentpb.InspectRequest) (*agen
 		func() { ns.Revisions = a.revisions(ctx) },
 		func() {
 			ns.Etcd = a.etcd.state(ctx)
-			ns.Etcd.MetricsRevision, ns.Etcd.MetricsHasLeader = metrics(ctx)
+			metrics(ctx, ns.Etcd)
 		},
 	}
 	if !req.GetQuick() {

@@ -39,11 +39,11 @@ func ChangeMembersAt(ctx context.Context, c *etcdclient.Client, endpoint string,
 	})
 }
 
-type underLock func(ctx context.Context, who string, frozen bool, act func(context.Context, *etcdclient.Client) error) error
+type lockTaker func(ctx context.Context, who string, frozen bool, act func(context.Context, *etcdclient.Client) error) error
 
 // changeMembers makes the change. Nothing of what the caller says is believed but what it has seen of the members'
 // health, and that is checked by the same arithmetic once more: see etcd.Check.
-func changeMembers(ctx context.Context, req *agentpb.ChangeMembersRequest, endpoint string, openRecovery func() string, locked underLock) (*agentpb.ChangeMembersReply, error) {
+func changeMembers(ctx context.Context, req *agentpb.ChangeMembersRequest, endpoint string, openRecovery func() string, locked lockTaker) (*agentpb.ChangeMembersReply, error) {
 	ch, err := changeFromPB(req)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())

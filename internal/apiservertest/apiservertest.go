@@ -67,8 +67,13 @@ func BinDir(t testing.TB) string {
 // Start brings up an etcd and a kube-apiserver, and waits until that says that it is ready.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	return StartOn(t, etcdtest.Start(t, etcdtest.Options{}))
+}
+
+// StartOn brings up a kube-apiserver on an etcd that runs already.
+func StartOn(t testing.TB, etcd *etcdtest.Cluster) *Server {
+	t.Helper()
 	bin := filepath.Join(BinDir(t), "kube-apiserver")
-	etcd := etcdtest.Start(t, etcdtest.Options{})
 	dir := t.TempDir()
 	pki := etcdtest.NewPKI(t, dir)
 	token := newToken(t)
@@ -89,16 +94,21 @@ func Start(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	s.cmd = exec.Command(bin, //nolint:gosec // the test's own binary
-		"--etcd-servers="+strings.Join(etcd.Endpoints(), ","),
-		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port="+port,
-		"--tls-cert-file="+pki.ServerCert, "--tls-private-key-file="+pki.ServerKey,
-		"--token-auth-file="+tokens, "--authorization-mode=RBAC",
+	args := []string{
+		"--etcd-servers=" + strings.Join(etcd.Endpoints(), ","),
+		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + port,
+		"--tls-cert-file=" + pki.ServerCert, "--tls-private-key-file=" + pki.ServerKey,
+		"--token-auth-file=" + tokens, "--authorization-mode=RBAC",
 		"--service-account-issuer=https://apiservertest.invalid",
-		"--service-account-key-file="+pki.ServerKey, "--service-account-signing-key-file="+pki.ServerKey,
+		"--service-account-key-file=" + pki.ServerKey, "--service-account-signing-key-file=" + pki.ServerKey,
 		"--service-cluster-ip-range=10.96.0.0/16",
 		// Nobody is there to make service accounts, and no other apiserver's lease matters.
-		"--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none")
+		"--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none",
+	}
+	if etcd.PKI != nil {
+		args = append(args, "--etcd-cafile="+etcd.PKI.CA, "--etcd-certfile="+etcd.PKI.ClientCert, "--etcd-keyfile="+etcd.PKI.ClientKey)
+	}
+	s.cmd = exec.Command(bin, args...) //nolint:gosec // the test's own binary
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// Were the test binary itself killed, no cleanup would run.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -24,6 +24,10 @@ const AgentPort = 2382
 // between guard and etcd could be taken by neither when a probe comes.
 const GuardProbePort = 2383
 
+// AgentMetricsPort is where the agent serves /metrics, /healthz and /readyz, on
+// loopback unless it is told otherwise. 2384 and 2385 are the operator's.
+const AgentMetricsPort = 2386
+
 // Config is node.json.
 type Config struct {
 	// Name is the node's name and its member's name.

@@ -32,6 +32,7 @@ import (
 	"clusteretcd.io/ceo/internal/kubeapply"
 	"clusteretcd.io/ceo/internal/operator/backups"
 	"clusteretcd.io/ceo/internal/operator/endpoints"
+	"clusteretcd.io/ceo/internal/operator/maintenance"
 	"clusteretcd.io/ceo/internal/operator/members"
 	"clusteretcd.io/ceo/internal/operator/observe"
 	"clusteretcd.io/ceo/internal/operator/recoveries"
@@ -65,6 +66,7 @@ type Options struct {
 
 	// What tests shorten.
 	Every, CataloguesEvery, Grace, InspectLimit, RolloutBound time.Duration
+	UnledEvery, UnledAfter, HashAfter                         time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -76,6 +78,9 @@ func (o Options) withDefaults() Options {
 		{&o.CataloguesEvery, observe.CataloguesEvery},
 		{&o.Grace, observe.Grace},
 		{&o.InspectLimit, observe.InspectLimit},
+		{&o.UnledEvery, maintenance.UnledEvery},
+		{&o.UnledAfter, maintenance.UnledAfter},
+		{&o.HashAfter, maintenance.HashAfter},
 	} {
 		if *d.p == 0 {
 			*d.p = d.d
@@ -214,16 +219,18 @@ func slimNode(o any) (any, error) {
 }
 
 func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
-	watch := &observe.Watch{
-		Gatherer: &observe.Gatherer{API: mgr.GetClient(), Agents: agents, Log: o.Log, Now: time.Now, Grace: o.Grace, Limit: o.InspectLimit},
-		Every:    o.Every, CataloguesEvery: o.CataloguesEvery,
+	gatherer := func() *observe.Gatherer {
+		return &observe.Gatherer{API: mgr.GetClient(), Agents: agents, Log: o.Log, Now: time.Now, Grace: o.Grace, Limit: o.InspectLimit}
 	}
+	watch := &observe.Watch{Gatherer: gatherer(), Every: o.Every, CataloguesEvery: o.CataloguesEvery}
 	recorder := mgr.GetEventRecorder("ceo-operator")
 	rolls := &rollouts.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Log: o.Log, Bound: o.RolloutBound}
 	member := &members.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
+	mender := &maintenance.Mender{Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
+	databases := &maintenance.Controller{Mender: mender, Client: mgr.GetClient(), Watch: watch, HashAfter: o.HashAfter}
 	for _, c := range []interface{ Register(ctrl.Manager) error }{
-		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Reporters: []report.Reporter{member, rolls}},
-		member, rolls,
+		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Reporters: []report.Reporter{member, rolls, databases}},
+		member, rolls, databases,
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
 		&settings.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
@@ -235,6 +242,13 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 		}
 	}
 	if err := mgr.Add(watch); err != nil {
+		return err
+	}
+	unled := &maintenance.Unled{
+		Mender: mender, Live: mgr.GetAPIReader(), Gatherer: gatherer(), Elected: mgr.Elected(),
+		Lease: client.ObjectKey{Namespace: Namespace, Name: LeaseName}, Every: o.UnledEvery, After: o.UnledAfter,
+	}
+	if err := mgr.Add(unled); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {

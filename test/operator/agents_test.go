@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -105,6 +106,10 @@ type double struct {
 	settings *agentpb.Settings
 	// dieAfterBackup breaks the stream once the backup is made and before anybody is told.
 	dieAfterBackup bool
+	// hold is the id of the hold on its etcd; calls are those of maintenance.
+	hold  string
+	calls []string
+	move  func(context.Context, uint64) (*clientv3.MoveLeaderResponse, error)
 }
 
 // newCluster3 brings three nodes up, with a real etcd and a double each.
@@ -167,7 +172,7 @@ func (d *double) Inspect(ctx context.Context, _ *agentpb.InspectRequest) (*agent
 	d.mu.Lock()
 	hang := d.hang
 	d.looks++
-	s := &agentpb.NodeState{Name: d.name, Address: d.address, PeerUrl: d.etcd.PeerURL, ClientUrl: d.etcd.ClientURL, At: timestamppb.Now(), Lineage: d.lineage, Settings: d.settings}
+	s := &agentpb.NodeState{Name: d.name, Address: d.address, PeerUrl: d.etcd.PeerURL, ClientUrl: d.etcd.ClientURL, At: timestamppb.Now(), Lineage: d.lineage, Settings: d.settings, HoldId: d.hold}
 	if d.recovery != nil {
 		s.Recovery = proto.CloneOf(d.recovery)
 	}

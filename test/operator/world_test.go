@@ -49,20 +49,32 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{api: apiservertest.Start(t), certs: t.TempDir()}
+	w := &world{certs: t.TempDir()}
+	w.newCA(t)
+	w.newOperatorCerts(t)
+	w.serve(t, apiservertest.Start(t))
+	return w
+}
+
+// serve takes an apiserver for the world's.
+func (w *world) serve(t *testing.T, api *apiservertest.Server) {
+	t.Helper()
+	w.api = api
 	w.api.InstallCRDs(t, "../../charts/ceo/crds")
 	scheme, err := operator.Scheme()
 	must(t, err)
 	w.client, err = client.NewWithWatch(w.api.Config, client.Options{Scheme: scheme})
 	must(t, err)
-	w.newCA(t)
+}
+
+func (w *world) newOperatorCerts(t *testing.T) {
+	t.Helper()
 	ca, err := pki.NewCA(w.caCert, w.caKey)
 	must(t, err)
 	pair, err := ca.Issue(pki.Request{CommonName: "ceo-operator", Role: pki.Operator, Now: time.Now()})
 	must(t, err)
 	must(t, pair.Write(w.certs, "operator"))
 	writePEM(t, filepath.Join(w.certs, "ca.crt"), "CERTIFICATE", w.caCert.Raw)
-	return w
 }
 
 // start runs an operator until the test ends or stop is called, which waits for its end.
@@ -87,6 +99,7 @@ func (w *world) start(t *testing.T) (stop func()) {
 		Config: config, Certs: w.certs, MetricsAddress: "0", HealthAddress: "0", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Every: 200 * time.Millisecond, CataloguesEvery: 2 * time.Second, Grace: time.Millisecond, InspectLimit: 1200 * time.Millisecond,
 		RolloutBound: 20 * time.Second,
+		UnledEvery:   200 * time.Millisecond, UnledAfter: 2 * time.Second, HashAfter: time.Millisecond,
 	}
 	go func() { done <- operator.Run(ctx, o) }()
 	var once sync.Once

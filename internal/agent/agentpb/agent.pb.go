@@ -1057,7 +1057,10 @@ type Etcd struct {
 	// Whether it follows or is a leader, by /metrics as well.
 	MetricsHasLeader bool `protobuf:"varint,19,opt,name=metrics_has_leader,json=metricsHasLeader,proto3" json:"metrics_has_leader,omitempty"`
 	// Bytes that its database may have, by /metrics; 0 if it does not answer.
-	Quota         int64 `protobuf:"varint,20,opt,name=quota,proto3" json:"quota,omitempty"`
+	Quota int64 `protobuf:"varint,20,opt,name=quota,proto3" json:"quota,omitempty"`
+	// It is being defragmented, by /metrics: it answers no read and no write until
+	// that has ended.
+	Defragmenting bool `protobuf:"varint,21,opt,name=defragmenting,proto3" json:"defragmenting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1230,6 +1233,13 @@ func (x *Etcd) GetQuota() int64 {
 		return x.Quota
 	}
 	return 0
+}
+
+func (x *Etcd) GetDefragmenting() bool {
+	if x != nil {
+		return x.Defragmenting
+	}
+	return false
 }
 
 type Container struct {
@@ -4120,7 +4130,7 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"decided_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x14\n" +
-	"\x05needs\x18\a \x01(\tR\x05needs\"\x95\x05\n" +
+	"\x05needs\x18\a \x01(\tR\x05needs\"\xbb\x05\n" +
 	"\x04Etcd\x12\x18\n" +
 	"\aanswers\x18\x01 \x01(\bR\aanswers\x12\x1d\n" +
 	"\n" +
@@ -4145,7 +4155,8 @@ const file_agent_proto_rawDesc = "" +
 	"\x14members_linearizable\x18\x11 \x01(\bR\x13membersLinearizable\x12)\n" +
 	"\x10metrics_revision\x18\x12 \x01(\x03R\x0fmetricsRevision\x12,\n" +
 	"\x12metrics_has_leader\x18\x13 \x01(\bR\x10metricsHasLeader\x12\x14\n" +
-	"\x05quota\x18\x14 \x01(\x03R\x05quota\"m\n" +
+	"\x05quota\x18\x14 \x01(\x03R\x05quota\x12$\n" +
+	"\rdefragmenting\x18\x15 \x01(\bR\rdefragmenting\"m\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x12\n" +

@@ -76,7 +76,7 @@ func (o Observation) Membership() Membership {
 			m.Leader = x.ID
 		}
 		m.Members[i].Alarms = alarmsOf(x.ID, m.Members)
-		m.Members[i].Corrupt = slices.Contains(m.Members[i].Alarms, "CORRUPT")
+		m.Members[i].Corrupt = slices.Contains(m.Members[i].Alarms, "CORRUPT") || fencedAsCorrupt(x)
 	}
 	slices.SortFunc(m.Members, func(a, b Member) int {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
@@ -136,7 +136,7 @@ func (o Observation) member(clusterID string, x *agentpb.Member) Member {
 	default:
 		m.judge(clusterID, x.GetId())
 	}
-	m.Restarting = restarting(n.State)
+	m.Restarting = m.Restarting || restarting(n.State)
 	return m
 }
 
@@ -168,7 +168,7 @@ func (m *Member) judge(clusterID, id string) {
 		m.Health, m.Why = etcd.Unhealthy, "its node runs another member, "+e.GetMemberId()
 	case e.GetAnswers():
 		m.Etcd = e
-		m.Applied = e.GetRaftAppliedIndex()
+		m.Applied, m.Restarting = e.GetRaftAppliedIndex(), e.GetDefragmenting()
 		switch {
 		case e.GetHasLeader() && e.GetLeaderId() == id:
 			m.Role = v1alpha1.RoleLeader

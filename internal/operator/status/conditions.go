@@ -10,6 +10,7 @@ import (
 
 	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/internal/etcd"
+	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/operator/observe"
 )
 
@@ -183,11 +184,21 @@ func (s seen) nodeProblems() []problem {
 				out = append(out, problem{v1alpha1.ReasonCertificateExpiring, fmt.Sprintf("%s on %s is valid until %s", c.Name, m.Node, c.ValidUntil.UTC().Format(time.DateOnly))})
 			}
 		}
-		if q := s.quota(); q > 0 && m.DBSizeBytes*100 >= q*nearlyUsed {
+		if q := s.quotaOf(m.ID); q > 0 && m.DBSizeBytes*100 >= q*nearlyUsed {
 			out = append(out, problem{v1alpha1.ReasonQuotaNearlyUsed, fmt.Sprintf("the database of %s has used more than %d%% of the quota", m.Name, nearlyUsed)})
 		}
 	}
 	return out
+}
+
+// quotaOf a member is what its etcd says; where that is not known, what is asked for.
+func (s seen) quotaOf(id string) int64 {
+	for _, m := range s.membership.Members {
+		if q := m.Etcd.GetQuota(); node.FormatID(m.ID) == id && q > 0 {
+			return q
+		}
+	}
+	return s.quota()
 }
 
 // quota in bytes; 0 where it is not known.

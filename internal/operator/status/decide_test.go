@@ -106,6 +106,9 @@ func TestConditions(t *testing.T) {
 		}), degraded, yes, v1alpha1.ReasonMemberMissing},
 		{"alarm", three(state(0, func(s *agentpb.NodeState) { s.Etcd.Alarms = []string{"memberID:11 alarm:NOSPACE "} })), degraded, yes, v1alpha1.ReasonAlarmNoSpace},
 		{"corrupt", three(state(0, func(s *agentpb.NodeState) { s.Etcd.Alarms = []string{"memberID:12 alarm:CORRUPT "} })), safe, no, v1alpha1.ReasonCannotLoseOne},
+		{"the member's own quota", three(state(1, func(s *agentpb.NodeState) { s.Etcd.DbSize, s.Etcd.Quota = 60<<20, 64<<20 })), degraded, yes, v1alpha1.ReasonQuotaNearlyUsed},
+		{"the member's own quota is larger", three(state(1, func(s *agentpb.NodeState) { s.Etcd.DbSize, s.Etcd.Quota = 900<<20, 8<<30 })), degraded, no, v1alpha1.ReasonAsExpected},
+		{"P22: one that is defragmented is not counted on", three(state(1, func(s *agentpb.NodeState) { s.Etcd.Defragmenting = true })), safe, no, v1alpha1.ReasonCannotLoseOne},
 		{"quota", three(state(0, func(s *agentpb.NodeState) { s.Etcd.DbSize = 900 << 20 })), degraded, yes, v1alpha1.ReasonQuotaNearlyUsed},
 		{"certificate", three(state(0, func(s *agentpb.NodeState) {
 			s.Certificates = []*agentpb.Certificate{{Path: "/etc/kubernetes/pki/etcd/peer.crt", NotAfter: timestamppb.New(now.AddDate(0, 0, 12))}}
