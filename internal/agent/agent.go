@@ -49,6 +49,7 @@ type Agent struct {
 
 	act      sync.Mutex // one change of the node at a time
 	pkiFiles sync.Mutex // one change of etcd's certificates and CA at a time
+	loaded   sync.Mutex // guards loaded.json
 	life     func() time.Duration
 	recover  recoveries
 	verified verifiedCache

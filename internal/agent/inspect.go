@@ -61,6 +61,7 @@ func (a *Agent) Inspect(ctx context.Context, req *agentpb.InspectRequest) (*agen
 			func() { ns.Manifests = a.manifests() },
 			func() { ns.Certificates, ns.CertificatesError = a.certificates() },
 			func() { ns.Disk = a.disk() },
+			func() { ns.Ca = a.caState(ctx) },
 			func() { ns.Archive = a.archive() },
 		)
 	}
