@@ -73,7 +73,7 @@ func (a *Agent) caState(ctx context.Context) *agentpb.CAState {
 		out.Trusted = append(out.Trusted, pki.Fingerprint(c))
 	}
 	for _, l := range s.Leaves {
-		out.LeavesSignedBy = append(out.LeavesSignedBy, l.SignedBy)
+		out.LeavesSignedBy, out.LeafNames = append(out.LeavesSignedBy, l.SignedBy), append(out.LeafNames, l.Name)
 	}
 	if info, err := os.Stat(filepath.Join(a.paths.EtcdPKI(), "ca.crt")); err == nil {
 		out.Since = timestamppb.New(info.ModTime())

@@ -208,8 +208,10 @@ type CAState struct {
 	// CAs were in it.
 	ApiServerStale bool   `protobuf:"varint,9,opt,name=api_server_stale,json=apiServerStale,proto3" json:"api_server_stale,omitempty"`
 	ApiServerError string `protobuf:"bytes,10,opt,name=api_server_error,json=apiServerError,proto3" json:"api_server_error,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Names of the leaves of leaves_signed_by, in the same order.
+	LeafNames     []string `protobuf:"bytes,11,rep,name=leaf_names,json=leafNames,proto3" json:"leaf_names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CAState) Reset() {
@@ -310,6 +312,13 @@ func (x *CAState) GetApiServerError() string {
 		return x.ApiServerError
 	}
 	return ""
+}
+
+func (x *CAState) GetLeafNames() []string {
+	if x != nil {
+		return x.LeafNames
+	}
+	return nil
 }
 
 type RotateCARequest struct {
@@ -451,7 +460,7 @@ const file_settings_proto_rawDesc = "" +
 	"\x14PlaceSettingsRequest\x12@\n" +
 	"\bsettings\x18\x01 \x01(\v2$.clusteretcd.agent.v1alpha1.SettingsR\bsettings\".\n" +
 	"\x12PlaceSettingsReply\x12\x18\n" +
-	"\achanged\x18\x01 \x01(\bR\achanged\"\xdb\x02\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\"\xfa\x02\n" +
 	"\aCAState\x12\x18\n" +
 	"\atrusted\x18\x01 \x03(\tR\atrusted\x12\x18\n" +
 	"\asigning\x18\x02 \x01(\tR\asigning\x12(\n" +
@@ -465,7 +474,9 @@ const file_settings_proto_rawDesc = "" +
 	"etcd_error\x18\b \x01(\tR\tetcdError\x12(\n" +
 	"\x10api_server_stale\x18\t \x01(\bR\x0eapiServerStale\x12(\n" +
 	"\x10api_server_error\x18\n" +
-	" \x01(\tR\x0eapiServerError\"\x93\x01\n" +
+	" \x01(\tR\x0eapiServerError\x12\x1d\n" +
+	"\n" +
+	"leaf_names\x18\v \x03(\tR\tleafNames\"\x93\x01\n" +
 	"\x0fRotateCARequest\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x10\n" +
