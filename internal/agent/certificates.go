@@ -21,14 +21,13 @@ import (
 func renewCertificates(o Options, c node.Config, life time.Duration, said map[string]string) map[string]string {
 	problems := map[string]string{}
 	for _, r := range pki.Renew(o.Paths, pki.Host{Name: c.Name, Address: c.Address, Life: life, Now: time.Now()}) {
-		switch {
-		case r.Err == nil:
+		if r.Err == nil {
 			o.Log.Info("certificate issued", "certificate", r.Name, "why", r.Why)
-		default:
-			problems[r.Name] = r.Err.Error()
-			if said[r.Name] != problems[r.Name] {
-				o.Log.Warn("a certificate is not renewed: tried again", "certificate", r.Name, "why", r.Why, "error", r.Err)
-			}
+			continue
+		}
+		problems[r.Name] = r.Err.Error()
+		if said[r.Name] != problems[r.Name] {
+			o.Log.Warn("a certificate is not renewed: tried again", "certificate", r.Name, "why", r.Why, "error", r.Err)
 		}
 	}
 	return problems

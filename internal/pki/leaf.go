@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -148,7 +147,7 @@ func lookAtLeaf(p node.Paths, l Leaf, h Host) (leafLook, error) {
 	if out.why != "" {
 		return out, nil
 	}
-	if _, err := tls.X509KeyPair(crtRaw, keyRaw); err != nil {
+	if !belongs(out.have, out.key) {
 		out.why = fmt.Sprintf("the key of %s is not that of its certificate", l.Name)
 		return out, nil
 	}
