@@ -2,6 +2,7 @@ package pki
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -88,18 +89,22 @@ func ownerOf(info fs.FileInfo) owner {
 // place puts data at path by one rename, with its mode and owner set before: whoever opens the file by its name sees the
 // old one or the new one whole, and never one that it may not read.
 func place(path string, data []byte, mode fs.FileMode, o owner) error {
-	// A dot in front, no known ending: nobody takes it for a certificate.
-	next := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".ceo-next")
+	// A dot in front, no known ending: nobody takes it for a certificate. Of its own, for the agent and `ceo node install`
+	// may both be at it.
+	next := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".ceo-next-"+rand.Text())
 	if err := durable.WriteFile(next, data, mode); err != nil {
 		return err
 	}
-	if err := os.Chown(next, o.uid, o.gid); err != nil {
-		return fmt.Errorf("give %s to user %d: %w", path, o.uid, err)
+	err := os.Chown(next, o.uid, o.gid)
+	if err != nil {
+		err = fmt.Errorf("give %s to user %d: %w", path, o.uid, err)
+	} else if err = durable.SyncFile(next); err == nil {
+		err = durable.Rename(next, path)
 	}
-	if err := durable.SyncFile(next); err != nil {
-		return err
+	if err != nil {
+		_ = os.Remove(next) // gone already where the rename was what came about
 	}
-	return durable.Rename(next, path)
+	return err
 }
 
 // replace is place with the mode and owner that the file has now, or mode where there is none.
