@@ -96,7 +96,7 @@ func (ca *CA) SignRequest(csrDER []byte, profile *x509.Certificate, h Host) ([]b
 		return nil, fmt.Errorf("certificate request: its key did not sign it: %w", err)
 	}
 	if h.Now.After(ca.cert.NotAfter) {
-		return nil, fmt.Errorf("CA %q expired on %s: change it first, `ceo certs rotate-ca` (P9)", ca.cert.Subject.CommonName, ca.cert.NotAfter.UTC().Format(time.RFC3339))
+		return nil, fmt.Errorf("CA %q expired on %s: change it first, see docs/certificates.md (P9)", ca.cert.Subject.CommonName, ca.cert.NotAfter.UTC().Format(time.RFC3339))
 	}
 	t := &x509.Certificate{
 		Subject: profile.Subject, RawSubject: profile.RawSubject, DNSNames: profile.DNSNames, IPAddresses: profile.IPAddresses,
