@@ -48,6 +48,9 @@ type Agent struct {
 	heard map[string]time.Time
 
 	act      sync.Mutex // one change of the node at a time
+	pkiFiles sync.Mutex // one change of etcd's certificates and CA at a time
+	loaded   sync.Mutex // guards loaded.json
+	life     func() time.Duration
 	recover  recoveries
 	verified verifiedCache
 	measures *measures
@@ -63,6 +66,9 @@ type Options struct {
 	Log       *slog.Logger
 	// MetricsAddress for /metrics, /healthz and /readyz; "" and "0" serve nothing.
 	MetricsAddress string
+	// LeafLife is how long certificates that are issued here last, asked before each look; 0: as built in, and what lives
+	// longer is left. nil: what was placed of the specification says so.
+	LeafLife func() time.Duration
 }
 
 // New reads what the node knows of itself.
@@ -71,14 +77,17 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	renewCertificates(o, cfg)
+	if o.LeafLife == nil {
+		o.LeafLife = placedLeafLife(o)
+	}
+	renewCertificates(o, cfg, o.LeafLife(), nil)
 	rt, err := cri.Open(o.CRISocket)
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{
 		paths: o.Paths, version: o.Version, log: o.Log, config: cfg, cri: rt,
-		pool: client.NewPool(pki.AgentFiles(o.Paths)), started: time.Now(),
+		pool: client.NewPool(pki.AgentFiles(o.Paths)), life: o.LeafLife, started: time.Now(),
 		heard: map[string]time.Time{},
 		etcd:  &ownEtcd{pki: o.Paths.EtcdPKI()},
 	}

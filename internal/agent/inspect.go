@@ -24,7 +24,6 @@ import (
 	"clusteretcd.io/ceo/internal/guard"
 	"clusteretcd.io/ceo/internal/kubelet"
 	"clusteretcd.io/ceo/internal/node"
-	"clusteretcd.io/ceo/internal/pki"
 	"clusteretcd.io/ceo/internal/recovery/engine"
 	"clusteretcd.io/ceo/internal/staticpod"
 )
@@ -64,6 +63,7 @@ func (a *Agent) Inspect(ctx context.Context, req *agentpb.InspectRequest) (*agen
 			func() { ns.Manifests = a.manifests() },
 			func() { ns.Certificates, ns.CertificatesError = a.certificates() },
 			func() { ns.Disk = a.disk() },
+			func() { ns.Ca = a.caState(ctx) },
 			func() { ns.Archive = a.archive() },
 		)
 	}
@@ -150,19 +150,6 @@ func (a *Agent) manifests() []*agentpb.Manifest {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)
-}
-
-func (a *Agent) certificates() ([]*agentpb.Certificate, string) {
-	var out []*agentpb.Certificate
-	var problems []string
-	for _, c := range pki.Inspect(a.paths.KubernetesPKI(), a.paths.PKI()) {
-		if c.Error != "" {
-			problems = append(problems, c.Path+": "+c.Error)
-			continue
-		}
-		out = append(out, &agentpb.Certificate{Path: c.Path, Subject: c.Subject, NotAfter: timestamppb.New(c.NotAfter)})
-	}
-	return out, strings.Join(problems, "; ")
 }
 
 func (a *Agent) disk() *agentpb.Disk {

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"reflect"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -58,4 +60,24 @@ func settingsFromPB(s *agentpb.Settings) node.Settings {
 	return node.Settings{LeafLife: s.GetLeafLife(), Backup: node.BackupSettings{
 		Location: s.GetBackupLocation(), Recipients: s.GetBackupRecipients(), Resources: s.BackupResources, Retention: s.GetRetention(), //nolint:protogetter // unset is not false
 	}}
+}
+
+// placedLeafLife asks what was placed for the life of certificates. While the file cannot be read, the last answer stays:
+// certificates must not be issued anew because of that.
+func placedLeafLife(o Options) func() time.Duration {
+	var mu sync.Mutex
+	var last time.Duration
+	said := false
+	return func() time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		s, _, err := node.LoadSettings(o.Paths)
+		if err == nil {
+			last = s.LeafLifetime(0)
+		} else if !said {
+			o.Log.Warn("how long certificates are to last is not known; it stays as it was", "life", last.String(), "error", err)
+		}
+		said = err != nil
+		return last
+	}
 }

@@ -20,6 +20,7 @@ type Action int
 const (
 	IssueAgentCert Action = iota
 	IssueAdminCert
+	IssueOperatorCert
 	WriteConfig
 	SaveKubeadm
 	PlaceAgent
@@ -76,6 +77,9 @@ func DecideInstall(f Facts, acceptDowntime bool) (Plan, error) {
 	}
 	if f.AdminCert != "" {
 		p.add(IssueAdminCert, "issue the admin's certificate: %s", f.AdminCert)
+	}
+	if f.OperatorCert != "" {
+		p.add(IssueOperatorCert, "issue the operator's certificate: %s", f.OperatorCert)
 	}
 	if !f.ConfigCurrent {
 		p.add(WriteConfig, "write what this node knows of itself and its peers")

@@ -22,7 +22,7 @@ func voters(healths ...etcd.Health) []etcd.Member {
 // fresh is a kubeadm node that never had ceo.
 func fresh(members ...etcd.Member) Facts {
 	return Facts{
-		Node: "cp-1", Image: "ceo:1", ImagePresent: true, AgentCert: "there is none", AdminCert: "there is none",
+		Node: "cp-1", Image: "ceo:1", ImagePresent: true, AgentCert: "there is none", AdminCert: "there is none", OperatorCert: "there is none",
 		Self: 1, Leader: 2, Members: members, Why: map[uint64]string{},
 	}
 }
@@ -51,8 +51,8 @@ func TestDecideInstall(t *testing.T) {
 		refused  string
 		err      string
 	}{
-		"kubeadm's node":                    {facts: fresh(three...), want: []Action{IssueAgentCert, IssueAdminCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
-		"the leader":                        {facts: with(fresh(three...), func(f *Facts) { f.Leader = 1 }), want: []Action{IssueAgentCert, IssueAdminCert, WriteConfig, SaveKubeadm, PlaceAgent, MoveLeader, RestartEtcd}},
+		"kubeadm's node":                    {facts: fresh(three...), want: []Action{IssueAgentCert, IssueAdminCert, IssueOperatorCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
+		"the leader":                        {facts: with(fresh(three...), func(f *Facts) { f.Leader = 1 }), want: []Action{IssueAgentCert, IssueAdminCert, IssueOperatorCert, WriteConfig, SaveKubeadm, PlaceAgent, MoveLeader, RestartEtcd}},
 		"all is well":                       {facts: done(three...)},
 		"all is well, no image needed":      {facts: with(done(three...), func(f *Facts) { f.ImagePresent = false })},
 		"all is well, a peer is down":       {facts: done(voters(h, u, h)...)},
@@ -61,16 +61,16 @@ func TestDecideInstall(t *testing.T) {
 		"killed before the swap":            {facts: with(done(three...), func(f *Facts) { f.Guarded, f.EtcdCurrent, f.KubeadmCurrent = false, false, true }), want: []Action{RestartEtcd}},
 		"P9: certificate near its end":      {facts: with(done(three...), func(f *Facts) { f.AgentCert = "ends" }), want: []Action{IssueAgentCert}},
 		"a new peer":                        {facts: with(done(three...), func(f *Facts) { f.ConfigCurrent = false }), want: []Action{WriteConfig}},
-		"this member is down, others not":   {facts: fresh(voters(u, h, h)...), want: []Action{IssueAgentCert, IssueAdminCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
+		"this member is down, others not":   {facts: fresh(voters(u, h, h)...), want: []Action{IssueAgentCert, IssueAdminCert, IssueOperatorCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
 		"one member":                        {facts: fresh(voters(h)...), refused: "--accept-risk=downtime"},
-		"one member, accepted":              {facts: fresh(voters(h)...), downtime: true, want: []Action{IssueAgentCert, IssueAdminCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
+		"one member, accepted":              {facts: fresh(voters(h)...), downtime: true, want: []Action{IssueAgentCert, IssueAdminCert, IssueOperatorCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
 		"two members":                       {facts: fresh(voters(h, h)...), refused: "--accept-risk=downtime"},
-		"two members, accepted":             {facts: fresh(voters(h, h)...), downtime: true, want: []Action{IssueAgentCert, IssueAdminCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
+		"two members, accepted":             {facts: fresh(voters(h, h)...), downtime: true, want: []Action{IssueAgentCert, IssueAdminCert, IssueOperatorCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
 		"two members, one down, accepted":   {facts: fresh(voters(h, u)...), downtime: true, refused: "only 0 of 2"},
 		"I6: three members, one down":       {facts: fresh(voters(h, u, h)...), refused: "only 1 of 3"},
 		"I6: no consent covers it":          {facts: fresh(voters(h, u, h)...), downtime: true, refused: "only 1 of 3"},
 		"I6: five members, two down":        {facts: fresh(voters(h, u, h, u, h)...), refused: "only 2 of 5"},
-		"five members, one down":            {facts: fresh(voters(h, h, h, u, h)...), want: []Action{IssueAgentCert, IssueAdminCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
+		"five members, one down":            {facts: fresh(voters(h, h, h, u, h)...), want: []Action{IssueAgentCert, IssueAdminCert, IssueOperatorCert, WriteConfig, SaveKubeadm, PlaceAgent, RestartEtcd}},
 		"I6: a learner is no voter":         {facts: fresh(append(voters(h, u), etcd.Member{ID: 3, Learner: true, Health: h})...), refused: "only 0 of 2"},
 		"a hold":                            {facts: with(done(three...), func(f *Facts) { f.Busy = "held by a recovery" }), refused: "held by a recovery"},
 		"P9: etcd's certificate is expired": {facts: with(fresh(three...), func(f *Facts) { f.Expired = []string{"peer.crt"} }), refused: "certs renew"},

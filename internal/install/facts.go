@@ -22,8 +22,8 @@ type Facts struct {
 	KubeadmSaved, KubeadmCurrent bool
 	AgentPlaced, AgentCurrent    bool
 	ConfigCurrent                bool
-	// AgentCert and AdminCert say why a pair is to be issued, "" if the one on disk will do.
-	AgentCert, AdminCert string
+	// AgentCert, AdminCert and OperatorCert say why a pair is to be issued, "" if the one on disk will do.
+	AgentCert, AdminCert, OperatorCert string
 
 	// Expired are etcd's certificates on this node that are not valid any more.
 	Expired []string

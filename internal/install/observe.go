@@ -135,6 +135,7 @@ func (h *host) facts(ctx context.Context, o Options, c *cluster, r *cri.Runtime,
 	now := time.Now()
 	f.AgentCert = pki.WhyAgent(h.paths, h.self.Name, h.self.Address, now)
 	f.AdminCert = pki.WhyAdmin(h.paths, h.self.Name, now)
+	f.OperatorCert = pki.WhyOperator(h.paths, h.self.Name, now)
 	for _, cert := range pki.Inspect(h.paths.EtcdPKI()) {
 		if cert.Error == "" && now.After(cert.NotAfter) {
 			f.Expired = append(f.Expired, cert.Path)

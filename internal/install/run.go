@@ -163,6 +163,8 @@ func (r *run) apply(ctx context.Context, plan Plan, stillOurs func(context.Conte
 			_, err = pki.EnsureAgent(p, r.host.self.Name, r.host.self.Address, time.Now())
 		case IssueAdminCert:
 			_, err = pki.EnsureAdmin(p, r.host.self.Name, time.Now())
+		case IssueOperatorCert:
+			_, err = pki.EnsureOperator(p, r.host.self.Name, time.Now())
 		case WriteConfig:
 			err = r.writeConfig(ctx)
 		case SaveKubeadm:

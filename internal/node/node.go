@@ -149,6 +149,14 @@ func (p Paths) Kubeadm() string { return filepath.Join(p.State(), "kubeadm") }
 // PKI holds the agent's certificates.
 func (p Paths) PKI() string { return filepath.Join(p.State(), "pki") }
 
+// OperatorPKI holds what the operator calls the agents with: a folder of its
+// own, which its pod mounts and nothing beside it.
+func (p Paths) OperatorPKI() string { return filepath.Join(p.State(), "operator") }
+
+// EtcdCAs holds every CA of etcd that a change of it knew, with its key: none
+// is ever deleted.
+func (p Paths) EtcdCAs() string { return filepath.Join(p.State(), "etcd-ca") }
+
 // Run is the folder of sockets.
 func (p Paths) Run() string { return filepath.Join(p.Root, "/run/ceo") }
 

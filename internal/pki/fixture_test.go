@@ -50,6 +50,11 @@ func (a authority) sign(t testing.TB, template *x509.Certificate) Pair {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a.signFor(t, template, key)
+}
+
+func (a authority) signFor(t testing.TB, template *x509.Certificate, key *ecdsa.PrivateKey) Pair {
+	t.Helper()
 	if template.SerialNumber == nil {
 		template.SerialNumber = big.NewInt(2)
 	}

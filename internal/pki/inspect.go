@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto/x509"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -18,8 +19,24 @@ type Info struct {
 	CA        bool
 	NotBefore time.Time
 	NotAfter  time.Time
+	// SignedBy is the fingerprint of the CA that signed it, of those that were passed; empty if none did.
+	SignedBy string
 	// Error says why the file could not be read; then Path alone is set.
 	Error string
+}
+
+// InspectWith is Inspect that says as well which of the CAs signed each certificate.
+func InspectWith(cas []*x509.Certificate, dirs ...string) []Info {
+	infos := Inspect(dirs...)
+	for i, info := range infos {
+		if info.Error != "" {
+			continue
+		}
+		if cert, err := readCertificate(info.Path); err == nil {
+			infos[i].SignedBy = signerOf(cert, cas)
+		}
+	}
+	return infos
 }
 
 // Inspect reads every *.crt below the folders. A file that cannot be read is in the answer with its error; a folder that

@@ -23,23 +23,18 @@ import (
 // Lifetime of an issued certificate, as kubeadm's.
 const Lifetime = 365 * 24 * time.Hour
 
-// renewBefore the end a certificate is issued anew: a third of its life, so that a node that is dark for months still
-// has a valid one when it is needed (P9).
-const renewBefore = Lifetime / 3
-
-// backdate is the clock skew between nodes that a new certificate tolerates.
-const backdate = 5 * time.Minute
-
 // CA signs certificates. Its key never leaves it.
 type CA struct {
 	cert *x509.Certificate
 	key  crypto.Signer
 }
 
-// LoadCA reads etcd's CA from kubeadm's folder of etcd certificates.
+// LoadCA reads etcd's CA from kubeadm's folder of etcd certificates. While the CA is changed, ca.crt is a bundle: the one
+// that signs is the one that ca.key belongs to. kubeadm takes the first; between the two files of a change that is another
+// one for a moment, and kubeadm's signing fails then.
 func LoadCA(etcdPKI string) (*CA, error) {
 	certPath, keyPath := filepath.Join(etcdPKI, "ca.crt"), filepath.Join(etcdPKI, "ca.key")
-	cert, err := readCertificate(certPath)
+	bundle, err := readBundle(certPath)
 	if err != nil {
 		return nil, fmt.Errorf("etcd's CA: %w", err)
 	}
@@ -54,7 +49,17 @@ func LoadCA(etcdPKI string) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd's CA: %s: %w", keyPath, err)
 	}
-	return NewCA(cert, key)
+	for _, cert := range bundle {
+		if belongs(cert, key) {
+			return NewCA(cert, key)
+		}
+	}
+	return NewCA(bundle[0], key)
+}
+
+func belongs(cert *x509.Certificate, key crypto.Signer) bool {
+	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && pub.Equal(cert.PublicKey)
 }
 
 // NewCA checks that certificate and key belong together and may sign.
@@ -62,8 +67,7 @@ func NewCA(cert *x509.Certificate, key crypto.Signer) (*CA, error) {
 	if !cert.IsCA {
 		return nil, fmt.Errorf("certificate %q is no CA", cert.Subject.CommonName)
 	}
-	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !pub.Equal(cert.PublicKey) {
+	if !belongs(cert, key) {
 		return nil, fmt.Errorf("CA %q: its key belongs to another certificate", cert.Subject.CommonName)
 	}
 	return &CA{cert: cert, key: key}, nil
@@ -76,8 +80,9 @@ type Request struct {
 	// Hosts are the names and addresses under which an agent serves. Only the role Agent has them: whoever holds a
 	// certificate with them can be taken for that agent.
 	Hosts []string
-	// Now is when the certificate is issued; it lives for Lifetime, but never longer than its CA.
-	Now time.Time
+	// Now is when the certificate is issued; it lives for Life (0: Lifetime), but never longer than its CA.
+	Now  time.Time
+	Life time.Duration
 }
 
 // Pair is a certificate and its key, PEM-encoded.
@@ -102,32 +107,45 @@ func (ca *CA) Issue(r Request) (Pair, error) {
 	if err != nil {
 		return Pair{}, fmt.Errorf("make a key for %s: %w", r.CommonName, err)
 	}
+	cert, err := ca.sign(template(r, ca.cert), key.Public())
+	if err != nil {
+		return Pair{}, fmt.Errorf("issue a certificate for %s: %w", r.CommonName, err)
+	}
+	raw, err := encodeKey(key)
+	if err != nil {
+		return Pair{}, fmt.Errorf("issue a certificate for %s: %w", r.CommonName, err)
+	}
+	return Pair{Cert: cert, Key: raw}, nil
+}
+
+func encodeKey(key crypto.Signer) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode a key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// sign makes a certificate of the template, with a serial number of its own, PEM.
+func (ca *CA) sign(template *x509.Certificate, public crypto.PublicKey) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return Pair{}, fmt.Errorf("make a serial number for %s: %w", r.CommonName, err)
+		return nil, fmt.Errorf("make a serial number: %w", err)
 	}
-	template := template(r, ca.cert)
 	template.SerialNumber = serial
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, public, ca.key)
 	if err != nil {
-		return Pair{}, fmt.Errorf("sign the certificate of %s: %w", r.CommonName, err)
+		return nil, fmt.Errorf("sign with CA %q: %w", ca.cert.Subject.CommonName, err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return Pair{}, fmt.Errorf("encode the key of %s: %w", r.CommonName, err)
-	}
-	return Pair{
-		Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		Key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
-	}, nil
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 // template never carries ExtKeyUsageClientAuth: with it, every role would be root on etcd.
 func template(r Request, ca *x509.Certificate) *x509.Certificate {
 	t := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: r.CommonName, Organization: []string{r.Role.Organization()}},
-		NotBefore:             r.Now.Add(-backdate),
-		NotAfter:              r.Now.Add(Lifetime),
+		NotBefore:             notBefore(r.Now, r.Life, ca),
+		NotAfter:              r.Now.Add(lifeOr(r.Life)),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
 	}
@@ -168,15 +186,20 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(raw)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, fmt.Errorf("%s holds no PEM certificate", path)
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
+	cert, err := ParseCertificate(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return cert, nil
+}
+
+// ParseCertificate reads the first certificate of a PEM text.
+func ParseCertificate(raw []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(raw)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, errors.New("holds no PEM certificate")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }
 
 // parseKey reads a PEM key in any form that kubeadm or openssl writes. Its errors never quote the key.

@@ -111,7 +111,7 @@ func TestEnsureAgent(t *testing.T) {
 		want   string
 	}{
 		"good":                      {now: now},
-		"P9: near its end":          {now: now.Add(Lifetime - renewBefore + time.Hour), want: "ends on"},
+		"P9: near its end":          {now: now.Add(Lifetime - Lifetime/3 + time.Hour), want: "ends on"},
 		"P9: expired":               {now: now.Add(Lifetime + time.Hour), want: "ends on"},
 		"P20: another address":      {now: now, host: "127.0.0.2", want: "other names"},
 		"key of another":            {now: now, want: "no usable pair", change: func(t *testing.T, p node.Paths, _ authority) { swapKey(t, p) }},

@@ -203,11 +203,25 @@ type CAState struct {
 	Trusted []string `protobuf:"bytes,1,rep,name=trusted,proto3" json:"trusted,omitempty"`
 	Signing string   `protobuf:"bytes,2,opt,name=signing,proto3" json:"signing,omitempty"`
 	// Of the CA's that signed each leaf that is served or presented here.
-	LeavesSignedBy []string               `protobuf:"bytes,3,rep,name=leaves_signed_by,json=leavesSignedBy,proto3" json:"leaves_signed_by,omitempty"`
-	Since          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
-	Error          string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	LeavesSignedBy []string `protobuf:"bytes,3,rep,name=leaves_signed_by,json=leavesSignedBy,proto3" json:"leaves_signed_by,omitempty"`
+	// When the bundle was changed last.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	Error string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// The CA that this node was last told to trust; empty where it never was.
+	Target string `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
+	// Of trusted, what the etcd that runs here verifies with: it reads the bundle
+	// when it starts. It is asked, in a handshake.
+	EtcdTrusts []string `protobuf:"bytes,7,rep,name=etcd_trusts,json=etcdTrusts,proto3" json:"etcd_trusts,omitempty"`
+	// Why it could not be asked; then etcd_trusts is unknown, not empty.
+	EtcdError string `protobuf:"bytes,8,opt,name=etcd_error,json=etcdError,proto3" json:"etcd_error,omitempty"`
+	// The kube-apiserver that runs here may have read the bundle before other
+	// CAs were in it.
+	ApiServerStale bool   `protobuf:"varint,9,opt,name=api_server_stale,json=apiServerStale,proto3" json:"api_server_stale,omitempty"`
+	ApiServerError string `protobuf:"bytes,10,opt,name=api_server_error,json=apiServerError,proto3" json:"api_server_error,omitempty"`
+	// Names of the leaves of leaves_signed_by, in the same order.
+	LeafNames     []string `protobuf:"bytes,11,rep,name=leaf_names,json=leafNames,proto3" json:"leaf_names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CAState) Reset() {
@@ -275,12 +289,55 @@ func (x *CAState) GetError() string {
 	return ""
 }
 
+func (x *CAState) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *CAState) GetEtcdTrusts() []string {
+	if x != nil {
+		return x.EtcdTrusts
+	}
+	return nil
+}
+
+func (x *CAState) GetEtcdError() string {
+	if x != nil {
+		return x.EtcdError
+	}
+	return ""
+}
+
+func (x *CAState) GetApiServerStale() bool {
+	if x != nil {
+		return x.ApiServerStale
+	}
+	return false
+}
+
+func (x *CAState) GetApiServerError() string {
+	if x != nil {
+		return x.ApiServerError
+	}
+	return ""
+}
+
+func (x *CAState) GetLeafNames() []string {
+	if x != nil {
+		return x.LeafNames
+	}
+	return nil
+}
+
 type RotateCARequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// trust, sign or forget.
 	Step string `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
 	// trust: the new CA's certificate and key, PEM. The key goes over mTLS to
-	// control-plane nodes only.
+	// control-plane nodes only. Without them, the fingerprint of one that this
+	// node was given before.
 	Certificate []byte `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	Key         []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
 	// sign and forget: fingerprint of the CA to sign with from now on, or to
@@ -415,13 +472,23 @@ const file_settings_proto_rawDesc = "" +
 	"\x14PlaceSettingsRequest\x12@\n" +
 	"\bsettings\x18\x01 \x01(\v2$.clusteretcd.agent.v1alpha1.SettingsR\bsettings\".\n" +
 	"\x12PlaceSettingsReply\x12\x18\n" +
-	"\achanged\x18\x01 \x01(\bR\achanged\"\xaf\x01\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\"\xfa\x02\n" +
 	"\aCAState\x12\x18\n" +
 	"\atrusted\x18\x01 \x03(\tR\atrusted\x12\x18\n" +
 	"\asigning\x18\x02 \x01(\tR\asigning\x12(\n" +
 	"\x10leaves_signed_by\x18\x03 \x03(\tR\x0eleavesSignedBy\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\x93\x01\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x16\n" +
+	"\x06target\x18\x06 \x01(\tR\x06target\x12\x1f\n" +
+	"\vetcd_trusts\x18\a \x03(\tR\n" +
+	"etcdTrusts\x12\x1d\n" +
+	"\n" +
+	"etcd_error\x18\b \x01(\tR\tetcdError\x12(\n" +
+	"\x10api_server_stale\x18\t \x01(\bR\x0eapiServerStale\x12(\n" +
+	"\x10api_server_error\x18\n" +
+	" \x01(\tR\x0eapiServerError\x12\x1d\n" +
+	"\n" +
+	"leaf_names\x18\v \x03(\tR\tleafNames\"\x93\x01\n" +
 	"\x0fRotateCARequest\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x10\n" +

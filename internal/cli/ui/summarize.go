@@ -155,8 +155,13 @@ func (v *View) addNode(n *agentpb.NodeState, now time.Time) {
 			v.APIServer.Down = append(v.APIServer.Down, APIDown{name, api.GetError()})
 		}
 	}
+	soon := expiresSoon
+	if life := time.Duration(n.GetSettings().GetLeafLife()) * time.Second; life > 0 {
+		// Renewed when a third is left: at a quarter that does not work.
+		soon = min(soon, life/4)
+	}
 	for _, c := range n.GetCertificates() {
-		if at := c.GetNotAfter().AsTime(); at.Before(now.Add(expiresSoon)) {
+		if at := c.GetNotAfter().AsTime(); at.Before(now.Add(soon)) {
 			v.Certs = append(v.Certs, CertView{Node: name, Name: certName(c.GetPath()), NotAfter: at, Expired: at.Before(now)})
 		}
 	}

@@ -21,7 +21,7 @@ func certificates(cs []*agentpb.Certificate) []v1alpha1.CertificateStatus {
 		if !ok || !strings.HasPrefix(name, "etcd/") && name != "apiserver-etcd-client" {
 			continue
 		}
-		out = append(out, v1alpha1.CertificateStatus{Name: name, ValidUntil: metav1.NewTime(c.GetNotAfter().AsTime()).Rfc3339Copy()})
+		out = append(out, v1alpha1.CertificateStatus{Name: name, ValidUntil: metav1.NewTime(c.GetNotAfter().AsTime()).Rfc3339Copy(), SignedBy: c.GetSignedBy()})
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.CertificateStatus) int { return strings.Compare(a.Name, b.Name) })
 	if len(out) > maxCertificates {

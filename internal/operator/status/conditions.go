@@ -180,7 +180,7 @@ func (s seen) nodeProblems() []problem {
 	}
 	for _, m := range s.status.Members {
 		for _, c := range m.Certificates {
-			if c.ValidUntil.Sub(s.At) < expiring {
+			if c.ValidUntil.Sub(s.At) < s.expiring() {
 				out = append(out, problem{v1alpha1.ReasonCertificateExpiring, fmt.Sprintf("%s on %s is valid until %s", c.Name, m.Node, c.ValidUntil.UTC().Format(time.DateOnly))})
 			}
 		}
@@ -199,6 +199,15 @@ func (s seen) quotaOf(id string) int64 {
 		}
 	}
 	return s.quota()
+}
+
+// expiring is how long before its end a certificate is news: it is renewed when a third of its life is left, so a quarter
+// says that this does not work.
+func (s seen) expiring() time.Duration {
+	if s.Cluster == nil || s.Cluster.Spec.TLS.LeafLifetime.Duration <= 0 {
+		return expiring
+	}
+	return min(expiring, s.Cluster.Spec.TLS.LeafLifetime.Duration/4)
 }
 
 // quota in bytes; 0 where it is not known.
