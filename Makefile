@@ -77,11 +77,11 @@ lab-test: deps ## The lab's own tests, those that bring a lab up included
 	cd lab && go test -tags lab -count=1 -p 1 -timeout $(LAB_LIMIT) ./...
 
 .PHONY: e2e
-e2e: deps deps-s3 build build-failpoints build-lab build-load ## The end-to-end suite on the lab
+e2e: deps deps-s3 build build-operator build-failpoints build-lab build-load ## The end-to-end suite on the lab
 	go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_LIMIT) ./test/e2e/...
 
 .PHONY: e2e-full
-e2e-full: deps deps-s3 build build-failpoints build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
+e2e-full: deps deps-s3 build build-operator build-failpoints build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
 	CEO_E2E_FULL=1 go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_FULL_LIMIT) ./test/e2e/...
 
 .PHONY: bench

@@ -78,7 +78,10 @@ func TestNodeConfig(t *testing.T) {
 func TestCheckSettings(t *testing.T) {
 	good := []node.BackupSettings{{}, {Location: "file:///srv/b", Recipients: []string{recipient}, Retention: []byte(`{"last":1}`)}}
 	bad := []node.BackupSettings{
-		{Location: "s3://key:secret@bucket"}, {Location: "ftp://x"}, {Location: "/srv/b"}, {Recipients: []string{"age1x"}},
+		{Location: "s3://key:secret@bucket"},
+		{Location: "ftp://x"},
+		{Location: "/srv/b"},
+		{Recipients: []string{"age1x"}},
 		{Location: "file:///srv/b", Retention: []byte(`{"lats":1}`)},
 	}
 	for i, s := range slices.Concat(good, bad) {

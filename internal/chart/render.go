@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -136,7 +137,7 @@ func input(chart fs.FS, values map[string]any, release Release) (map[string]any,
 		AppVersion string `json:"appVersion"`
 	}
 	if err := yaml.Unmarshal(raw, &about); err != nil {
-		return nil, fmt.Errorf("Chart.yaml: %w", err)
+		return nil, fmt.Errorf("read the chart's Chart.yaml: %w", err)
 	}
 	if release.AppVersion != "" {
 		about.AppVersion = release.AppVersion
@@ -149,7 +150,7 @@ func split(out []Object, name string, raw []byte) ([]Object, error) {
 	r := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
 	for {
 		doc, err := r.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {

@@ -175,7 +175,7 @@ func (c *Client) Established(ctx context.Context, name string, limit time.Durati
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("CustomResourceDefinition %s is not served after %s (%v): see its conditions", name, limit, errors.Join(err, ctx.Err()))
+			return fmt.Errorf("CustomResourceDefinition %s is not served after %s (%w): see its conditions", name, limit, errors.Join(err, ctx.Err()))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

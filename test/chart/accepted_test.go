@@ -94,10 +94,14 @@ func TestAccepted(t *testing.T) {
 	versions := func() map[string]string {
 		out := map[string]string{}
 		for _, r := range []schema.GroupVersionResource{
-			{Group: "apps", Version: "v1", Resource: "deployments"}, {Group: "apps", Version: "v1", Resource: "daemonsets"},
-			{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}, {Version: "v1", Resource: "serviceaccounts"},
-			{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}, {Version: "v1", Resource: "services"},
-			{Group: "monitoring.coreos.com", Version: "v1", Resource: "prometheusrules"}, {Version: "v1", Resource: "configmaps"},
+			{Group: "apps", Version: "v1", Resource: "deployments"},
+			{Group: "apps", Version: "v1", Resource: "daemonsets"},
+			{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
+			{Version: "v1", Resource: "serviceaccounts"},
+			{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
+			{Version: "v1", Resource: "services"},
+			{Group: "monitoring.coreos.com", Version: "v1", Resource: "prometheusrules"},
+			{Version: "v1", Resource: "configmaps"},
 		} {
 			l, err := api.Dynamic(t).Resource(r).Namespace("kube-system").List(etcdtest.Context(t), metav1.ListOptions{})
 			must(t, err)

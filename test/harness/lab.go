@@ -117,7 +117,14 @@ func Image(build string) string {
 func (c *Cluster) Load(ctx context.Context, build string, nodes int) error {
 	bin := filepath.Join(c.Root, "bin", build, "ceo")
 	tar := filepath.Join(c.Scratch, "ceo-"+build+".tar")
-	if _, err := c.Lab(ctx, "image", tar, Image(build), bin); err != nil {
+	programs := []string{bin}
+	// The operator is in the product's image, where it was built: not every suite needs it.
+	if operator := c.bin("ceo-operator"); build == "" {
+		if _, err := os.Stat(operator); err == nil {
+			programs = append(programs, operator)
+		}
+	}
+	if _, err := c.Lab(ctx, append([]string{"image", tar, Image(build)}, programs...)...); err != nil {
 		return err
 	}
 	if _, err := c.Lab(ctx, "load", tar); err != nil {

@@ -65,14 +65,13 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	refused := map[string]string{}
 	for i, n := range behind {
-		switch err := errs[i]; {
-		case err == nil:
+		if errs[i] == nil {
 			c.Log.Info("settings placed", "node", n.Name, "backups", want.GetBackupLocation())
-		default:
-			refused[n.Name] = observe.Reason(err)
-			if c.said[n.Name] != refused[n.Name] {
-				c.Log.Warn("settings are not placed", "node", n.Name, "error", err)
-			}
+			continue
+		}
+		refused[n.Name] = observe.Reason(errs[i])
+		if c.said[n.Name] != refused[n.Name] {
+			c.Log.Warn("settings are not placed", "node", n.Name, "error", errs[i])
 		}
 	}
 	c.tell(cluster, behind, errs, refused)

@@ -1,0 +1,67 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// OperatorCerts is where a node has the operator's certificate.
+const OperatorCerts = "/var/lib/ceo/operator"
+
+// StartOperator runs ceo-operator beside the lab, with the API server and the certificate of one node. It logs into the
+// file Load.File.
+func (c *Cluster) StartOperator(ctx context.Context, name, node string) (*Load, error) {
+	dir := filepath.Join(c.Scratch, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	for _, f := range []string{"operator.crt", "operator.key", "ca.crt"} {
+		res, err := c.On(ctx, node, "cat", OperatorCerts+"/"+f)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(res.Out), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	kubeconfig, err := c.kubeconfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	log := filepath.Join(dir, "log")
+	// The shell is replaced by the operator: what Stop ends is the operator itself.
+	return c.start(ctx, log, "sh", "-c", `log=$1; shift; exec "$@" >>"$log" 2>&1`, "sh", log,
+		c.bin("ceo-operator"), "--kubeconfig", kubeconfig, "--apiserver", "https://"+c.Address(node)+":6443", "--certs", dir,
+		"--metrics-address", "0", "--health-address", "0")
+}
+
+// Address of a node.
+func (c *Cluster) Address(node string) string {
+	return "10.78.0.1" + strings.TrimPrefix(node, "cp-")
+}
+
+// Condition of the EtcdCluster: its status, reason and message.
+func (c *Cluster) Condition(ctx context.Context, kind string) (status, reason, message string, err error) {
+	res, err := c.Kubectl(ctx, "get", "etcdcluster", "cluster", "-o", "json", "--request-timeout=5s")
+	if err != nil {
+		return "", "", "", err
+	}
+	var v struct {
+		Status struct {
+			Conditions []struct{ Type, Status, Reason, Message string } `json:"conditions"`
+		} `json:"status"`
+	}
+	if err := json.Unmarshal([]byte(res.Out), &v); err != nil {
+		return "", "", "", fmt.Errorf("the EtcdCluster: %w", err)
+	}
+	for _, x := range v.Status.Conditions {
+		if x.Type == kind {
+			return x.Status, x.Reason, x.Message, nil
+		}
+	}
+	return "", "", "", fmt.Errorf("the EtcdCluster has no condition %s", kind)
+}
