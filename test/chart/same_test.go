@@ -5,6 +5,7 @@
 package chart_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -14,8 +15,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-
-	"bufio"
 
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
