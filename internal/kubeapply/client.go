@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -141,7 +142,7 @@ func (c *Client) path(ctx context.Context, object map[string]any) (string, error
 		return "", fmt.Errorf("%s of %s: %w", kind, version, err)
 	}
 	for _, r := range list.Resources {
-		if r.Kind != kind || bytes.ContainsRune([]byte(r.Name), '/') {
+		if r.Kind != kind || strings.Contains(r.Name, "/") {
 			continue
 		}
 		if r.Namespaced {
