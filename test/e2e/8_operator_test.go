@@ -95,7 +95,7 @@ func membersAre(ctx context.Context, t *testing.T, names ...string) {
 // Story 8: with the operator, what is lost comes back with no person involved, and what only stands still stays (I6, I23,
 // P2, P20); no acknowledged write is lost on the way.
 func Test8Operator(t *testing.T) {
-	ctx := testContext(t, 40*time.Minute)
+	ctx, story := testContext(t, 40*time.Minute), t
 	first := operated(ctx, t)
 	w := writer(ctx, t, "operator")
 	must(t, w.UntilAcked(ctx, 20, soon))
@@ -106,6 +106,49 @@ func Test8Operator(t *testing.T) {
 		if now := containerIDs(t, "etcd"); now != ids {
 			t.Fatalf("etcd was restarted: %s, was %s", now, ids)
 		}
+	})
+	t.Run("a larger quota is rolled out, one node after the other", func(t *testing.T) {
+		before := containerIDs(t, "etcd")
+		patch(ctx, t, `{"spec":{"quota":"3Gi"}}`)
+		rolledOut(ctx, t)
+		for _, n := range nodes {
+			res, err := lab.On(ctx, n, "cat", "/etc/kubernetes/manifests/etcd.yaml")
+			must(t, err)
+			if !strings.Contains(res.Out, fmt.Sprintf("--quota-backend-bytes=%d", 3<<30)) {
+				t.Errorf("%s: no such quota in\n%s", n, res.Out)
+			}
+		}
+		if now := containerIDs(t, "etcd"); now == before {
+			t.Error("no etcd was restarted")
+		}
+		whole(ctx, t)
+	})
+	t.Run("ceo redeploy", func(t *testing.T) {
+		before := containerIDs(t, "etcd")
+		res, err := lab.Ceo(ctx, "cp-1", "redeploy", "--reason", "a story", "--wait")
+		if err != nil {
+			t.Fatalf("%v\n%s", err, res.Out)
+		}
+		if now := containerIDs(t, "etcd"); now == before {
+			t.Error("no etcd was restarted")
+		}
+		whole(ctx, t)
+	})
+	t.Run("an image that is nowhere changes nothing", func(t *testing.T) {
+		before := containerIDs(t, "etcd")
+		patch(ctx, t, `{"spec":{"etcd":{"version":"3.7.3","image":"registry.k8s.io/etcd:nowhere"}}}`)
+		must(t, harness.Until(ctx, "the missing image to be said", soon, func(ctx context.Context) error {
+			status, reason, message, err := lab.Condition(ctx, "Degraded")
+			if err == nil && (status != "True" || reason != "ImageMissing") {
+				err = fmt.Errorf("it is %s: %s: %s", status, reason, message)
+			}
+			return err
+		}))
+		if now := containerIDs(t, "etcd"); now != before {
+			t.Errorf("etcd was restarted: %s, was %s", now, before)
+		}
+		patch(ctx, t, `{"spec":{"etcd":null}}`)
+		condition(ctx, t, "Degraded", "False")
 	})
 	t.Run("a disk is wiped", func(t *testing.T) {
 		ms, _, err := lab.Members(ctx, "cp-1")
@@ -130,7 +173,7 @@ func Test8Operator(t *testing.T) {
 		must(t, err)
 		t.Cleanup(func() { _, _ = lab.On(context.WithoutCancel(ctx), "cp-3", "kill", "-CONT", pid) })
 		must(t, first.Stop())
-		operator(ctx, t, "operator-2", "cp-2")
+		operator(ctx, story, "operator-2", "cp-2")
 		condition(ctx, t, "QuorumSafe", "Unknown")
 		began := time.Now()
 		// Longer than a member whose node is gone may stay: its node is there.
@@ -182,6 +225,29 @@ func Test8Operator(t *testing.T) {
 		t.Fatalf("acknowledged writes were lost: %v", err)
 	}
 	t.Logf("%d acknowledged writes, none lost, longest pause %s", len(acks), longestPause(acks))
+}
+
+func patch(ctx context.Context, t *testing.T, merge string) {
+	t.Helper()
+	_, err := lab.Kubectl(ctx, "patch", "etcdcluster", "cluster", "--type", "merge", "-p", merge)
+	must(t, err)
+}
+
+// rolledOut waits until the specification as it is now is on every node.
+func rolledOut(ctx context.Context, t *testing.T) {
+	t.Helper()
+	must(t, harness.Until(ctx, "the roll-out to be complete", late, func(ctx context.Context) error {
+		res, err := lab.Kubectl(ctx, "get", "etcdcluster", "cluster", "--request-timeout=5s",
+			"-o", "jsonpath={.metadata.generation} {.status.observedGeneration} {.status.rollout.state} {.status.rollout.message}")
+		if err != nil {
+			return err
+		}
+		f := strings.Fields(res.Out)
+		if len(f) < 3 || f[0] != f[1] || f[2] != "Complete" {
+			return fmt.Errorf("it is %q", res.Out)
+		}
+		return nil
+	}))
 }
 
 func memberID(ms []harness.Member, name string) uint64 {
