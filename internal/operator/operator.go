@@ -185,8 +185,10 @@ func managerOptions(o Options, scheme *runtime.Scheme, logger logr.Logger) ctrl.
 		LeaderElection:         true, LeaderElectionID: LeaseName, LeaderElectionNamespace: Namespace,
 		// The one that ends in good order lets go at once: the next does not have to wait for the lease to run out.
 		LeaderElectionReleaseOnCancel: true,
-		// At rest the lease is all that is written, so it is renewed no more often than a kubelet renews its own.
-		LeaseDuration: new(30 * time.Second), RenewDeadline: new(20 * time.Second), RetryPeriod: new(10 * time.Second),
+		// At rest the lease is all that is written, so it is renewed no more often than a kubelet renews its own. The operator
+		// uses its node's API server, which is away for up to half a minute when the operator restarts the etcd there: that
+		// must not cost the lead.
+		LeaseDuration: new(45 * time.Second), RenewDeadline: new(40 * time.Second), RetryPeriod: new(10 * time.Second),
 		// Two operators in one process are two, in tests.
 		Controller: config.Controller{SkipNameValidation: new(true)},
 		Client:     client.Options{Cache: &client.CacheOptions{Unstructured: true}},

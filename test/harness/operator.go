@@ -33,8 +33,10 @@ func (c *Cluster) StartOperator(ctx context.Context, name, node string) (*Load, 
 		return nil, err
 	}
 	log := filepath.Join(dir, "log")
-	// The shell is replaced by the operator: what Stop ends is the operator itself.
-	return c.start(ctx, log, "sh", "-c", `log=$1; shift; exec "$@" >>"$log" 2>&1`, "sh", log,
+	// As the kubelet would, the shell starts an operator that ended anew, until it is told to end.
+	return c.start(ctx, log, "sh", "-c", `log=$1; shift
+trap 'kill $pid; wait $pid; exit 0' TERM
+while :; do "$@" >>"$log" 2>&1 & pid=$!; wait $pid; sleep 1; done`, "sh", log,
 		c.bin("ceo-operator"), "--kubeconfig", kubeconfig, "--apiserver", "https://"+c.Address(node)+":6443", "--certs", dir,
 		"--metrics-address", "0", "--health-address", "0")
 }

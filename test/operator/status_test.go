@@ -26,7 +26,8 @@ func (w *world) waitCondition(t *testing.T, condition string, want metav1.Condit
 		if got == nil {
 			return false, "there is no such condition"
 		}
-		return got.Status == want && got.Reason == reason, fmt.Sprintf("%s %s: %s", got.Status, got.Reason, got.Message)
+		// The status is about the specification as it is once every controller has seen that.
+		return got.Status == want && got.Reason == reason && c.Status.ObservedGeneration == c.Generation, fmt.Sprintf("%s %s: %s", got.Status, got.Reason, got.Message)
 	})
 	return c
 }
