@@ -248,7 +248,8 @@ func (o *operator) apply(t *rapid.T, w *world) {
 				m.placedAt = w.now
 			}
 			if a.MemberID != 0 {
-				w.taken[a.MemberID] = true
+				// What runs already is not restarted.
+				w.taken[a.MemberID] = m.placed != m.running
 			}
 		}
 	case maintenance.Action:

@@ -11,9 +11,9 @@ import (
 func TestKubeconfigRefused(t *testing.T) {
 	const context = "current-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n"
 	const cluster = "clusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'}}]\n"
-	const token = "users: [{name: a, user: {token: secret}}]\n"
+	const someone = "users: [{name: a, user: {token: secret}}]\n"
 	server := func(fields string) string {
-		return context + "clusters: [{name: a, cluster: {" + fields + "}}]\n" + token
+		return context + "clusters: [{name: a, cluster: {" + fields + "}}]\n" + someone
 	}
 	who := func(fields string) string { return context + cluster + "users: [{name: a, user: {" + fields + "}}]\n" }
 	for name, row := range map[string]struct{ content, says string }{
@@ -21,10 +21,10 @@ func TestKubeconfigRefused(t *testing.T) {
 		"no YAML, with a token":     {"token: secret\n\tx", "is no kubeconfig"},
 		"empty":                     {"{}", `current context "" is not in it`},
 		"no context":                {"current-context: a\n", "is not in it"},
-		"another context":           {"current-context: z\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n" + cluster + token, `"z" is not in it`},
+		"another context":           {"current-context: z\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n" + cluster + someone, `"z" is not in it`},
 		"no cluster":                {context, "names the cluster"},
 		"no user":                   {context + cluster, "names the user"},
-		"a user that is not named":  {"current-context: a\ncontexts: [{name: a, context: {cluster: a}}]\n" + cluster + token, `names the user ""`},
+		"a user that is not named":  {"current-context: a\ncontexts: [{name: a, context: {cluster: a}}]\n" + cluster + someone, `names the user ""`},
 		"a plugin":                  {who("exec: {command: x}"), "plugin"},
 		"a provider of before":      {who("auth-provider: {name: x}"), "plugin"},
 		"plain HTTP":                {server("server: 'http://127.0.0.1:1'"), "https://"},
