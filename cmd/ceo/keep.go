@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"clusteretcd.io/ceo/internal/install"
-	"clusteretcd.io/ceo/internal/kubeapply"
+	"clusteretcd.io/ceo/internal/kubeapi"
 )
 
 // newNodeKeepCommand is the chart's installer: `ceo node install`, again and again, as far as it may by itself.
@@ -32,7 +32,7 @@ It says in its log what it waits for.`,
 			if nodeName == "" || apiServer == "" {
 				return fmt.Errorf("--node and --apiserver must be named: this is run by the chart's DaemonSet; by hand use `ceo node install`")
 			}
-			api, err := kubeapply.InPod(apiServer)
+			api, err := kubeapi.InPod(apiServer)
 			if err != nil {
 				return fmt.Errorf("how to reach the API server: %w", err)
 			}

@@ -58,6 +58,13 @@ func votersNow(members []etcd.Member, states map[string]*agentpb.NodeState) etcd
 // serves: it answers, and has a leader.
 func serves(e *agentpb.Etcd) bool { return e.GetAnswers() && e.GetHasLeader() }
 
+// toRestart: what is placed here does not run yet, so its restart was decided and its vote is counted on no more (P22).
+// Putting the manifest back costs nothing beyond that, and gives the vote back: it is not asked whether it can be missed.
+func toRestart(s *agentpb.NodeState) bool {
+	r := s.GetRevisions()
+	return r != nil && r.GetError() == "" && r.GetPlaced() != r.GetRunning()
+}
+
 // mayRestart is CanLoseVoter; and where there are one or two voters, there is no other way than some seconds without.
 func mayRestart(v etcd.View, name string) etcd.Verdict {
 	var own etcd.Member

@@ -72,6 +72,27 @@ func TestVotersNow(t *testing.T) {
 	}
 }
 
+// P22, I23: who is put back without the question whether it can be missed.
+func TestToRestart(t *testing.T) {
+	for name, c := range map[string]struct {
+		r    *agentpb.Revisions
+		want bool
+	}{
+		"the one of before runs":           {&agentpb.Revisions{Placed: "b", Running: "a"}, true},
+		"nothing runs":                     {&agentpb.Revisions{Placed: "b"}, true},
+		"it runs":                          {&agentpb.Revisions{Placed: "b", Running: "b"}, false},
+		"I23: what runs is not known":      {&agentpb.Revisions{Placed: "b", Error: "no socket"}, false},
+		"an agent that knows no revisions": {nil, false},
+	} {
+		if got := toRestart(&agentpb.NodeState{Revisions: c.r}); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if toRestart(nil) {
+		t.Error("nothing is known")
+	}
+}
+
 func TestRuns(t *testing.T) {
 	ours, others := revision.Present{Revision: "a", Ours: true}, revision.Present{Revision: "d"}
 	for name, c := range map[string]struct {

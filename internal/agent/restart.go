@@ -19,10 +19,11 @@ import (
 var errMustNot = errors.New("etcd here must not be restarted now")
 
 // restartUnderLock does what restarts this node's etcd, under the cluster's lock and after a look at all members that is
-// not older than the lock (I6, P22). Where this node's own etcd is down, the lock is taken through another member.
-func (a *Agent) restartUnderLock(ctx context.Context, who string, act func(context.Context) error) error {
+// not older than the lock (I6, P22). Where this node's own etcd is down, the lock is taken through another member. back: it
+// is put back.
+func (a *Agent) restartUnderLock(ctx context.Context, who string, back bool, act func(context.Context) error) error {
 	checked := func(ctx context.Context, c *etcdclient.Client) error {
-		if err := a.checkRestart(ctx, c); err != nil {
+		if err := a.checkRestart(ctx, c, back); err != nil {
 			return err
 		}
 		// The look took its time: the lock's may be over.
@@ -61,7 +62,7 @@ func (a *Agent) dialOthers() (*etcdclient.Client, error) {
 }
 
 // checkRestart asks a quorum for the members and every member's agent for its state, and decides.
-func (a *Agent) checkRestart(ctx context.Context, c *etcdclient.Client) error {
+func (a *Agent) checkRestart(ctx context.Context, c *etcdclient.Client, back bool) error {
 	asked, cancel := context.WithTimeout(ctx, try)
 	m, err := c.Members(asked)
 	cancel()
@@ -85,6 +86,9 @@ func (a *Agent) checkRestart(ctx context.Context, c *etcdclient.Client) error {
 		if r := s.GetRecovery(); r.GetId() != "" {
 			return fmt.Errorf("%w: recovery %s is open on %s (P17)", errMustNot, r.GetId(), s.GetName())
 		}
+	}
+	if back && toRestart(states[cfg.Name]) {
+		return nil
 	}
 	if can := mayRestart(votersNow(members, states), cfg.Name); !can.OK {
 		return fmt.Errorf("%w: %s", errMustNot, can.Reason)

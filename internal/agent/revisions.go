@@ -47,7 +47,7 @@ func (a *Agent) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionReq
 	}
 	place := func(context.Context) error { return a.shelf().Place(plan, req.GetIll(), revision.Now()) }
 	who := fmt.Sprintf("a restart of etcd on %s with revision %s", a.Config().Name, plan.Revision)
-	err = a.restartUnderLock(ctx, who, place)
+	err = a.restartUnderLock(ctx, who, req.GetRollBack(), place)
 	if err != nil && req.GetUnlocked() && lockIsLost(err) {
 		if why := a.mustWaitUnlocked(ctx); why != "" {
 			return nil, status.Errorf(codes.FailedPrecondition, "%s, and the lock could not be had (%v): nothing was placed", why, err)

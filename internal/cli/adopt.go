@@ -10,7 +10,7 @@ import (
 	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/internal/adopt"
 	"clusteretcd.io/ceo/internal/agent/agentpb"
-	"clusteretcd.io/ceo/internal/kubeapply"
+	"clusteretcd.io/ceo/internal/kubeapi"
 )
 
 const (
@@ -42,7 +42,7 @@ func Adopt(ctx context.Context, s Streams, o AdoptOptions) error {
 			return fmt.Errorf("--accept-risk=%s: the only risk here is %s", r, riskDowntime)
 		}
 	}
-	api, err := kubeapply.FromKubeconfig(Kubeconfig(o.Kubeconfig), "")
+	api, err := kubeapi.Open(Kubeconfig(o.Kubeconfig))
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func Adopt(ctx context.Context, s Streams, o AdoptOptions) error {
 type adoption struct {
 	s            Streams
 	o            AdoptOptions
-	api          *kubeapply.Client
+	api          *kubeapi.Client
 	observe      func(context.Context) (*agentpb.Observation, error)
 	limit, again time.Duration
 }
@@ -147,7 +147,7 @@ func (a adoption) create(ctx context.Context, want adopt.Spec) error {
 	err := a.api.Apply(ctx, map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "EtcdCluster", "metadata": map[string]any{"name": v1alpha1.ClusterName},
 		"spec": map[string]any{"managementState": v1alpha1.Unmanaged, "quota": want.Quota, "timing": timing},
-	}, kubeapply.Applied{Owner: adoptOwner})
+	}, kubeapi.Applied{Owner: adoptOwner})
 	if err != nil {
 		return fmt.Errorf("make the EtcdCluster: %w", err)
 	}
@@ -234,7 +234,7 @@ func (a adoption) merge(ctx context.Context, turn string, state v1alpha1.Managem
 	var err error
 	// An API server that is gone for the seconds of a restart is no reason to give up.
 	for range 15 {
-		if err = a.api.Merge(ctx, clusterPath, patch, adoptOwner); err == nil {
+		if err = a.api.Merge(ctx, clusterPath, patch, adoptOwner, nil); err == nil {
 			return nil
 		}
 		select {

@@ -25,12 +25,12 @@ import (
 	"clusteretcd.io/ceo/internal/apiservertest"
 	"clusteretcd.io/ceo/internal/etcdtest"
 	"clusteretcd.io/ceo/internal/install"
-	"clusteretcd.io/ceo/internal/kubeapply"
+	"clusteretcd.io/ceo/internal/kubeapi"
 )
 
 // adoptees are three kubeadm nodes; their installers are what install.DecideKeep makes of what the real API says.
 type adoptees struct {
-	api *kubeapply.Client
+	api *kubeapi.Client
 
 	mu      sync.Mutex
 	guarded []string // in the order in which it came to be
@@ -77,7 +77,7 @@ func TestAdopt(t *testing.T) {
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	api, err := kubeapply.FromKubeconfig(path, "")
+	api, err := kubeapi.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestAdopt(t *testing.T) {
 		if err := adoptAs(o); CodeOf(err) == ExitOK {
 			t.Errorf("%s ends with %v", name, err)
 		}
-		if _, err := get(); !errors.Is(err, kubeapply.ErrNotFound) {
+		if _, err := get(); !errors.Is(err, kubeapi.ErrNotFound) {
 			t.Fatalf("%s made an EtcdCluster (%v)", name, err)
 		}
 	}

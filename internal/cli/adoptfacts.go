@@ -14,7 +14,7 @@ import (
 	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/internal/adopt"
 	"clusteretcd.io/ceo/internal/agent/agentpb"
-	"clusteretcd.io/ceo/internal/kubeapply"
+	"clusteretcd.io/ceo/internal/kubeapi"
 	"clusteretcd.io/ceo/internal/staticpod"
 )
 
@@ -25,14 +25,14 @@ const (
 )
 
 // adoptFacts asks the API which nodes there are and how etcd is started there, and the agents for the rest.
-func adoptFacts(ctx context.Context, api *kubeapply.Client, ob *agentpb.Observation, accept []string) (adopt.Facts, error) {
+func adoptFacts(ctx context.Context, api *kubeapi.Client, ob *agentpb.Observation, accept []string) (adopt.Facts, error) {
 	f := adopt.Facts{Cluster: ob.GetClusterName(), AcceptDowntime: slices.Contains(accept, riskDowntime)}
 	var cluster v1alpha1.EtcdCluster
 	switch err := api.Get(ctx, clusterPath, &cluster); {
 	case err == nil:
 		f.Exists, f.Managed = true, cluster.Spec.ManagementState == v1alpha1.Managed
-	case errors.Is(err, kubeapply.ErrNotFound):
-		if err := api.Get(ctx, groupPath, &struct{}{}); errors.Is(err, kubeapply.ErrNotFound) {
+	case errors.Is(err, kubeapi.ErrNotFound):
+		if err := api.Get(ctx, groupPath, &struct{}{}); errors.Is(err, kubeapi.ErrNotFound) {
 			f.NoCRD = true
 		} else if err != nil {
 			return f, err

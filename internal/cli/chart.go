@@ -9,7 +9,7 @@ import (
 
 	"clusteretcd.io/ceo/charts/ceo"
 	"clusteretcd.io/ceo/internal/chart"
-	"clusteretcd.io/ceo/internal/kubeapply"
+	"clusteretcd.io/ceo/internal/kubeapi"
 )
 
 // installOwner owns the fields that `ceo install` applies.
@@ -51,7 +51,7 @@ func InstallChart(ctx context.Context, s Streams, o InstallOptions) error {
 		_, err = s.Out.Write(out)
 		return err
 	}
-	api, err := kubeapply.FromKubeconfig(Kubeconfig(o.Kubeconfig), "")
+	api, err := kubeapi.Open(Kubeconfig(o.Kubeconfig))
 	if err != nil {
 		return err
 	}
@@ -66,13 +66,13 @@ func Kubeconfig(named string) string {
 	if env := os.Getenv("KUBECONFIG"); env != "" {
 		return env
 	}
-	return "/etc/kubernetes/admin.conf"
+	return DefaultKubeconfig
 }
 
 // crdLimit bounds the wait for a CRD that was just applied.
 const crdLimit = 30 * time.Second
 
-func apply(ctx context.Context, s Streams, api *kubeapply.Client, objects []chart.Object, dryRun bool) error {
+func apply(ctx context.Context, s Streams, api *kubeapi.Client, objects []chart.Object, dryRun bool) error {
 	did := "applied"
 	if dryRun {
 		did = "would be applied"
@@ -87,7 +87,7 @@ func apply(ctx context.Context, s Streams, api *kubeapply.Client, objects []char
 			}
 			crds = nil
 		}
-		if err := api.Apply(ctx, o, kubeapply.Applied{Owner: installOwner, Force: true, DryRun: dryRun}); err != nil {
+		if err := api.Apply(ctx, o, kubeapi.Applied{Owner: installOwner, Force: true, DryRun: dryRun}); err != nil {
 			return fmt.Errorf("apply %s: %w", o, err)
 		}
 		if o.Kind() == "CustomResourceDefinition" {

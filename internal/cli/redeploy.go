@@ -15,7 +15,7 @@ import (
 )
 
 // DefaultKubeconfig is where kubeadm puts the administrator's.
-const DefaultKubeconfig = kubeapi.Kubeconfig
+const DefaultKubeconfig = "/etc/kubernetes/admin.conf"
 
 // RedeployOptions of the verb.
 type RedeployOptions struct {
@@ -43,6 +43,8 @@ type Redeployed struct {
 const (
 	maxReason = 256
 	lookEvery = 2 * time.Second
+	// redeployOwner owns the field that it writes.
+	redeployOwner = "ceo"
 )
 
 // Redeploy has every member restarted, one at a time: it writes spec.forceRedeploymentReason, and the operator does it.
@@ -60,14 +62,16 @@ func Redeploy(ctx context.Context, s Streams, o RedeployOptions) error {
 	if err != nil {
 		return err
 	}
-	before, err := c.Cluster(ctx)
-	if err != nil {
+	before := &v1alpha1.EtcdCluster{}
+	if err := c.Get(ctx, clusterPath, before); err != nil {
 		return redeployFailed(err)
 	}
 	out := Redeployed{Reason: o.Reason, Changed: before.Spec.ForceRedeploymentReason != o.Reason, Rollout: before.Status.Rollout}
 	now := before
 	if out.Changed {
-		if now, err = c.PatchSpec(ctx, map[string]any{"forceRedeploymentReason": o.Reason}); err != nil {
+		now = &v1alpha1.EtcdCluster{}
+		patch := map[string]any{"spec": map[string]any{"forceRedeploymentReason": o.Reason}}
+		if err := c.Merge(ctx, clusterPath, patch, redeployOwner, now); err != nil {
 			return redeployFailed(err)
 		}
 	} else {
@@ -101,9 +105,9 @@ func redeployText(s Streams, out Redeployed, waited bool) string {
 
 func redeployFailed(err error) error {
 	switch {
-	case kubeapi.NotFound(err):
+	case errors.Is(err, kubeapi.ErrNotFound):
 		return exitf(ExitFailed, "there is no EtcdCluster here: the operator is not installed, or `cluster` was not made yet (%w)", err)
-	case kubeapi.Refused(err):
+	case errors.Is(err, kubeapi.ErrRefused):
 		return exitf(ExitRefused, "%w", err)
 	}
 	return err
@@ -150,7 +154,8 @@ func (s Streams) followRollout(ctx context.Context, c *kubeapi.Client, o Redeplo
 			return r, false, exitf(ExitPartial, "the roll-out is not over after %s (%s); it goes on: run this again to follow it", o.Timeout, line)
 		case <-time.After(o.look):
 		}
-		next, err := c.Cluster(waiting)
+		next := &v1alpha1.EtcdCluster{}
+		err := c.Get(waiting, clusterPath, next)
 		var refused *kubeapi.Error
 		switch {
 		case err == nil:

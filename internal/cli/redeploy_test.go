@@ -81,8 +81,9 @@ func TestRedeploy(t *testing.T) {
 			config := filepath.Join(dir, "admin.conf")
 			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 			raw, err := json.Marshal(map[string]any{
-				"current-context": "a", "contexts": []any{map[string]any{"name": "a", "context": map[string]any{"cluster": "k"}}},
+				"current-context": "a", "contexts": []any{map[string]any{"name": "a", "context": map[string]any{"cluster": "k", "user": "u"}}},
 				"clusters": []any{map[string]any{"name": "k", "cluster": map[string]any{"server": s.URL, "certificate-authority-data": ca}}},
+				"users":    []any{map[string]any{"name": "u", "user": map[string]any{"token": "t"}}},
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -247,8 +247,9 @@ func (o *operator) apply(t *rapid.T, w *world) {
 			if m.placed = a.Revision; m.reachable() || m.exists {
 				m.placedAt = w.now
 			}
-			if a.MemberID != 0 {
-				w.taken[a.MemberID] = true
+			if a.MemberID != 0 && m.data == a.MemberID {
+				// What runs already is not restarted, nor is a member that is elsewhere by now.
+				w.taken[a.MemberID] = m.placed != m.running
 			}
 		}
 	case maintenance.Action:

@@ -123,7 +123,7 @@ func model(t *rapid.T) {
 
 // person is what a person does.
 func person(t *rapid.T, w *world) {
-	switch rapid.SampledFrom([]string{"join", "spec", "broken spec", "unmanaged", "recovery"}).Draw(t, "person") {
+	switch rapid.SampledFrom([]string{"join", "spec", "broken spec", "unread spec", "unmanaged", "recovery"}).Draw(t, "person") {
 	case "join":
 		if w.wanted() < 7 && len(w.machines) < 16 {
 			w.join(fmt.Sprintf("cp-%d", len(w.machines)+1), false)
@@ -132,6 +132,8 @@ func person(t *rapid.T, w *world) {
 		w.target = fmt.Sprintf("r%d-%d", w.now, w.version)
 	case "broken spec":
 		w.target = fmt.Sprintf("broken%d-%d", w.now, w.version)
+	case "unread spec":
+		w.target = fmt.Sprintf("unread%d-%d", w.now, w.version)
 	case "unmanaged":
 		w.unmanaged = !w.unmanaged
 	case "recovery":

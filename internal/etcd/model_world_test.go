@@ -133,6 +133,9 @@ func (w *world) intact(m member) bool {
 
 func broken(revision string) bool { return strings.HasPrefix(revision, "broken") }
 
+// unread: no kubelet takes up its manifest, and the container of before stays.
+func unread(revision string) bool { return strings.HasPrefix(revision, "unread") }
+
 func (w *world) count(of func(member) bool) (all, ok int) {
 	for _, m := range w.members {
 		if !m.learner {
@@ -176,7 +179,7 @@ func (w *world) node(m *machine, catchUp int) {
 		return
 	}
 	switch {
-	case m.placed != m.running:
+	case m.placed != m.running && !unread(m.placed):
 		m.running, m.restarting = m.placed, true
 	case m.restarting:
 		m.restarting = false

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"clusteretcd.io/ceo/api/v1alpha1"
-	"clusteretcd.io/ceo/internal/kubeapply"
+	"clusteretcd.io/ceo/internal/kubeapi"
 )
 
 // Says is what the API says of the adoption of this cluster.
@@ -178,11 +178,11 @@ func (k *Keeper) say(state, why string) {
 // AskAPI reads the EtcdCluster.
 //
 // +kubebuilder:rbac:groups=clusteretcd.io,resources=etcdclusters,verbs=get,resourceNames=cluster
-func AskAPI(c *kubeapply.Client) func(context.Context) Says {
+func AskAPI(c *kubeapi.Client) func(context.Context) Says {
 	return func(ctx context.Context) Says {
 		var o v1alpha1.EtcdCluster
 		err := c.Get(ctx, "/apis/clusteretcd.io/v1alpha1/etcdclusters/"+v1alpha1.ClusterName, &o)
-		if errors.Is(err, kubeapply.ErrNotFound) {
+		if errors.Is(err, kubeapi.ErrNotFound) {
 			return Says{}
 		}
 		if err != nil {

@@ -9,21 +9,20 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-
-	"clusteretcd.io/ceo/api/v1alpha1"
+	"strings"
+	"time"
 )
 
-// Client asks one kube-apiserver.
-type Client struct {
-	base  *url.URL
-	http  *http.Client
-	token string
-}
+// ErrNotFound is an object, or a kind of object, that the API server does not have. ErrRefused is what it understood and
+// would not do.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrRefused  = errors.New("refused")
+)
 
-// Error is an API server's refusal.
+// Error is what the API server said in place of an answer.
 type Error struct {
 	Code    int
-	Reason  string
 	Message string
 }
 
@@ -34,74 +33,180 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("the API server answers %d: %s", e.Code, e.Message)
 }
 
-// NotFound reports whether what was asked for is not there.
-func NotFound(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Code == http.StatusNotFound
-}
-
-// Refused reports whether the API server understood and would not.
-func Refused(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && (e.Code == http.StatusForbidden || e.Code == http.StatusUnauthorized || e.Code == http.StatusUnprocessableEntity)
-}
-
-const clusterPath = "/apis/clusteretcd.io/v1alpha1/etcdclusters/" + v1alpha1.ClusterName
-
-// Cluster reads the EtcdCluster.
-func (c *Client) Cluster(ctx context.Context) (*v1alpha1.EtcdCluster, error) {
-	return c.cluster(ctx, http.MethodGet, "", nil)
-}
-
-// PatchSpec merges values into the EtcdCluster's spec, and gives the whole.
-func (c *Client) PatchSpec(ctx context.Context, spec map[string]any) (*v1alpha1.EtcdCluster, error) {
-	body, err := json.Marshal(map[string]any{"spec": spec})
-	if err != nil {
-		return nil, err
+// Is tells whether it is an ErrNotFound or an ErrRefused.
+func (e *Error) Is(target error) bool {
+	switch e.Code {
+	case http.StatusNotFound:
+		return target == ErrNotFound
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity:
+		return target == ErrRefused
 	}
-	return c.cluster(ctx, http.MethodPatch, "application/merge-patch+json", body)
+	return false
 }
 
-// maxAnswer of an API server: an EtcdCluster is some kilobytes.
-const maxAnswer = 8 << 20
+// Client of one API server.
+type Client struct {
+	host  string
+	http  *http.Client
+	token func() (string, error)
+}
 
-func (c *Client) cluster(ctx context.Context, method, kind string, body []byte) (*v1alpha1.EtcdCluster, error) {
-	u := c.base.JoinPath(clusterPath)
-	if method == http.MethodPatch {
-		u.RawQuery = url.Values{"fieldManager": {"ceo"}, "fieldValidation": {"Strict"}}.Encode()
-	}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+// answerLimit bounds what is read of one answer.
+const answerLimit = 32 << 20
+
+// do makes one request and reads the answer into out, unless that is nil.
+func (c *Client) do(ctx context.Context, method, path, contentType string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.host+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("the API server: %w", err)
+	}
+	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "ceo")
-	if kind != "" {
-		req.Header.Set("Content-Type", kind)
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the API server at %s: %w", c.base.Host, err)
+		return fmt.Errorf("ask the API server: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	raw, err := io.ReadAll(io.LimitReader(res.Body, answerLimit))
 	if err != nil {
-		return nil, fmt.Errorf("the API server's answer: %w", err)
+		return fmt.Errorf("the API server's answer: %w", err)
 	}
-	if res.StatusCode != http.StatusOK {
-		e := &Error{Code: res.StatusCode}
-		var said struct{ Reason, Message string }
-		if json.Unmarshal(raw, &said) == nil {
-			e.Reason, e.Message = said.Reason, said.Message
+	if res.StatusCode >= http.StatusMultipleChoices {
+		return refusal(res.StatusCode, raw)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return fmt.Errorf("the API server's answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+func refusal(code int, raw []byte) error {
+	var said struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(raw, &said) != nil || said.Message == "" {
+		said.Message = string(raw[:min(len(raw), 512)])
+	}
+	return &Error{Code: code, Message: said.Message}
+}
+
+// Get reads what is at a path into out.
+func (c *Client) Get(ctx context.Context, path string, out any) error {
+	return c.do(ctx, http.MethodGet, path, "", nil, out)
+}
+
+// Applied is how an object is applied.
+type Applied struct {
+	// Owner is the one stable name by which the fields are ours.
+	Owner string
+	// Force takes fields over that another owner set.
+	Force bool
+	// DryRun has the API server check and change nothing.
+	DryRun bool
+}
+
+// Apply makes an object be as given, by server-side apply.
+func (c *Client) Apply(ctx context.Context, object map[string]any, o Applied) error {
+	path, err := c.path(ctx, object)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	q := url.Values{"fieldManager": {o.Owner}, "fieldValidation": {"Strict"}}
+	if o.Force {
+		q.Set("force", "true")
+	}
+	if o.DryRun {
+		q.Set("dryRun", "All")
+	}
+	return c.do(ctx, http.MethodPatch, path+"?"+q.Encode(), "application/apply-patch+yaml", body, nil)
+}
+
+// path of an object, as the API server's own list of its kinds gives it.
+func (c *Client) path(ctx context.Context, object map[string]any) (string, error) {
+	version, _ := object["apiVersion"].(string)
+	kind, _ := object["kind"].(string)
+	meta, _ := object["metadata"].(map[string]any)
+	name, _ := meta["name"].(string)
+	namespace, _ := meta["namespace"].(string)
+	root := "/apis/" + version
+	if version == "v1" {
+		root = "/api/v1"
+	}
+	var list struct {
+		Resources []struct {
+			Name       string `json:"name"`
+			Kind       string `json:"kind"`
+			Namespaced bool   `json:"namespaced"`
+		} `json:"resources"`
+	}
+	if err := c.Get(ctx, root, &list); err != nil {
+		return "", fmt.Errorf("%s of %s: %w", kind, version, err)
+	}
+	for _, r := range list.Resources {
+		if r.Kind != kind || strings.Contains(r.Name, "/") {
+			continue
 		}
-		return nil, e
+		if r.Namespaced {
+			if namespace == "" {
+				return "", fmt.Errorf("%s %s has no namespace, and needs one", kind, name)
+			}
+			root += "/namespaces/" + url.PathEscape(namespace)
+		}
+		return root + "/" + r.Name + "/" + url.PathEscape(name), nil
 	}
-	var out v1alpha1.EtcdCluster
-	if err := json.Unmarshal(raw, &out); err != nil {
-		return nil, fmt.Errorf("the API server's answer: %w", err)
+	return "", fmt.Errorf("%s of %s: %w: its CRD is not installed, or not served yet", kind, version, ErrNotFound)
+}
+
+// Established waits until the API server serves a CustomResourceDefinition.
+func (c *Client) Established(ctx context.Context, name string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		var crd struct {
+			Status struct {
+				Conditions []struct {
+					Type, Status, Message string
+				} `json:"conditions"`
+			} `json:"status"`
+		}
+		err := c.Get(ctx, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"+url.PathEscape(name), &crd)
+		for _, x := range crd.Status.Conditions {
+			if x.Type == "Established" && x.Status == "True" {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("CustomResourceDefinition %s is not served after %s (%w): see its conditions", name, limit, errors.Join(err, ctx.Err()))
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
-	return &out, nil
+}
+
+// Merge lays a few fields over an object that exists: null takes one away, and what is not named stays as it is. What the
+// object is then goes into out, unless that is nil.
+func (c *Client) Merge(ctx context.Context, path string, patch map[string]any, owner string, out any) error {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return fmt.Errorf("patch %s: %w", path, err)
+	}
+	q := url.Values{"fieldManager": {owner}, "fieldValidation": {"Strict"}}
+	return c.do(ctx, http.MethodPatch, path+"?"+q.Encode(), "application/merge-patch+json", body, out)
 }

@@ -29,7 +29,7 @@ import (
 
 	"clusteretcd.io/ceo/api/v1alpha1"
 	agentclient "clusteretcd.io/ceo/internal/agent/client"
-	"clusteretcd.io/ceo/internal/kubeapply"
+	"clusteretcd.io/ceo/internal/kubeapi"
 	"clusteretcd.io/ceo/internal/operator/backups"
 	"clusteretcd.io/ceo/internal/operator/endpoints"
 	"clusteretcd.io/ceo/internal/operator/maintenance"
@@ -117,7 +117,7 @@ func (o Options) config() (*rest.Config, error) {
 	}
 	c = rest.CopyConfig(c)
 	if o.APIServer != "" {
-		c.Host = kubeapply.ServerURL(o.APIServer)
+		c.Host = kubeapi.ServerURL(o.APIServer)
 	}
 	c.Timeout = requestLimit
 	c.UserAgent = "ceo-operator"

@@ -95,11 +95,12 @@ func (v View) underWay(n Node) (Action, bool) {
 	a.Kind, a.Revision, a.Unlocked = RollBack, n.LastGood, !quorate
 	a.Reason = fmt.Sprintf("%s %s after %s with revision %s: it is put back to %s, and the roll-out stops", n.Name, what, v.Bound, n.Placed, n.LastGood)
 	if known && m.Health == etcd.Healthy {
-		// What runs is still the one of before, and it serves: putting the
-		// manifest back may restart it all the same.
-		if can := v.mayRestart(m); !can.OK {
-			a.Kind, a.Reason = Wait, a.Reason+" once it can be missed: "+can.Reason
-		}
+		// What runs is still the one of before. Its vote is counted on no more, and
+		// its restart was decided (P22): putting the manifest back costs nothing
+		// beyond that, whoever else is ill, and gives the vote back. To wait until
+		// it can be missed could be for ever: it is what the quorum may lack. It
+		// serves, so there is a lock to be had.
+		a.Unlocked = false
 	}
 	return a, true
 }

@@ -42,6 +42,7 @@ func at(i int, running string, ago time.Duration) change {
 	return func(v *View) {
 		n := &v.Nodes[i-1]
 		n.Placed, n.Running, n.PlacedFor = "r2", running, ago
+		v.Cluster.Members[i-1].Restarting = running != "r2"
 		if running == "r2" && v.Cluster.Members[i-1].Health == etcd.Healthy {
 			n.LastGood = "r2"
 		}
@@ -49,6 +50,9 @@ func at(i int, running string, ago time.Duration) change {
 }
 
 func node(i int, f func(*Node)) change { return func(v *View) { f(&v.Nodes[i-1]) } }
+
+// accepted is the downtime.
+func accepted(v *View) { v.AcceptDowntime = true }
 
 func done(i int) change { return at(i, "r2", time.Hour) }
 
@@ -88,8 +92,8 @@ func TestNext(t *testing.T) {
 		"the kubelet left the old one running: back": {
 			with(view(3), at(2, "r1", bound)), Action{Kind: RollBack, Node: "cp-2", MemberID: 2, Revision: "r1", Reason: "does not run it yet"},
 		},
-		"I6: the same, while it cannot be missed": {
-			with(view(3), at(2, "r1", bound), health(3, etcd.Unhealthy)), Action{Kind: Wait, Node: "cp-2", MemberID: 2, Revision: "r1", Reason: "once it can be missed"},
+		"I6, P22: the same, with another ill: its vote is what the quorum lacks": {
+			with(view(3), at(2, "r1", bound), health(3, etcd.Unhealthy)), Action{Kind: RollBack, Node: "cp-2", MemberID: 2, Revision: "r1", Reason: "does not run it yet"},
 		},
 		"I23: restarted, and cannot be reached": {
 			with(view(3), health(2, etcd.Unknown), at(2, "r2", bound)), Action{Kind: Wait, Node: "cp-2", MemberID: 2, Revision: "r2", Reason: "says nothing about the revision"},
@@ -157,15 +161,34 @@ func TestNext(t *testing.T) {
 		},
 		"I6: one of two": {view(2), Action{Kind: Wait, Node: "cp-1", MemberID: 1, Revision: "r2", Reason: "only 1 of 2"}},
 		"one of two, the downtime accepted": {
-			with(view(2), func(v *View) { v.AcceptDowntime = true }), Action{Kind: Restart, Node: "cp-2", MemberID: 2, Revision: "r2", Reason: "r2 is wanted"},
+			with(view(2), accepted), Action{Kind: Restart, Node: "cp-2", MemberID: 2, Revision: "r2", Reason: "r2 is wanted"},
 		},
 		"I6: the only one": {view(1), Action{Kind: Wait, Node: "cp-1", MemberID: 1, Revision: "r2", Reason: "only 0 of 1"}},
 		"the only one, the downtime accepted": {
-			with(view(1), func(v *View) { v.AcceptDowntime = true }), Action{Kind: Restart, Node: "cp-1", MemberID: 1, Revision: "r2", Reason: "r2 is wanted"},
+			with(view(1), accepted), Action{Kind: Restart, Node: "cp-1", MemberID: 1, Revision: "r2", Reason: "r2 is wanted"},
 		},
 		"the only one did not come back: there is no lock to take": {
-			with(view(1), func(v *View) { v.AcceptDowntime = true }, health(1, etcd.Unhealthy), at(1, "r2", bound)),
+			with(view(1), accepted, health(1, etcd.Unhealthy), at(1, "r2", bound)),
 			Action{Kind: RollBack, Node: "cp-1", MemberID: 1, Revision: "r1", Unlocked: true, Reason: "is put back"},
+		},
+		"P22: the only one was left with the old container: back, under the lock": {
+			with(view(1), accepted, at(1, "r1", bound)), Action{Kind: RollBack, Node: "cp-1", MemberID: 1, Revision: "r1", Reason: "does not run it yet"},
+		},
+		"P22: the same, before its time": {
+			with(view(1), accepted, at(1, "r1", bound-1)), Action{Kind: Wait, Node: "cp-1", MemberID: 1, Revision: "r2", Reason: "does not run it yet"},
+		},
+		"P22: one of two was left with the old container: back, under the lock": {
+			with(view(2), accepted, at(2, "r1", bound)), Action{Kind: RollBack, Node: "cp-2", MemberID: 2, Revision: "r1", Reason: "does not run it yet"},
+		},
+		"I23: the same, the other of unknown state": {
+			with(view(2), accepted, at(2, "r1", bound), health(1, etcd.Unknown)), Action{Kind: RollBack, Node: "cp-2", MemberID: 2, Revision: "r1", Reason: "does not run it yet"},
+		},
+		"P22: the same, the other about to restart": {
+			with(view(2), accepted, at(2, "r1", bound), func(v *View) { v.Cluster.Members[0].Restarting = true }),
+			Action{Kind: RollBack, Node: "cp-2", MemberID: 2, Revision: "r1", Reason: "does not run it yet"},
+		},
+		"P22, I6: it is about to restart, and nothing else begins": {
+			with(view(2), accepted, func(v *View) { v.Cluster.Members[0].Restarting = true }), Action{Kind: Wait, Reason: "1 of 2 voters are healthy"},
 		},
 		"current, and ill for another reason": {
 			with(view(3), done(1), done(2), done(3), health(3, etcd.Unhealthy)), Action{Kind: Done, Reason: "cp-3 is unhealthy for another reason"},

@@ -1,4 +1,4 @@
-package kubeapply
+package kubeapi
 
 import (
 	"net"
