@@ -136,7 +136,7 @@ func Test8Operator(t *testing.T) {
 	})
 	t.Run("an image that is nowhere changes nothing", func(t *testing.T) {
 		before := containerIDs(t, "etcd")
-		patch(ctx, t, `{"spec":{"etcd":{"version":"3.7.3","image":"registry.k8s.io/etcd:nowhere"}}}`)
+		patch(ctx, t, `{"spec":{"etcd":{"version":"3.7.3","image":"registry.k8s.io/etcd:3.7.3-9"}}}`)
 		must(t, harness.Until(ctx, "the missing image to be said", soon, func(ctx context.Context) error {
 			status, reason, message, err := lab.Condition(ctx, "Degraded")
 			if err == nil && (status != "True" || reason != "ImageMissing") {
