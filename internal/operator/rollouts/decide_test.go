@@ -106,7 +106,7 @@ func TestDecide(t *testing.T) {
 		v       View
 		kind    rollout.Kind
 		node    string
-		text    string // a part of the reason
+		text    string // what the reason holds
 		problem string
 	}{
 		"adoption: nothing is asked for, nothing is restarted": {three(), rollout.Done, "", "", ""},
@@ -119,6 +119,7 @@ func TestDecide(t *testing.T) {
 		"a quota":                                              {three(quota("4Gi")), rollout.Restart, "cp-2", "", ""},
 		"timing":                                               {three(timing(v1alpha1.TimingSlow)), rollout.Restart, "cp-2", "", ""},
 		"P22: one is under way":                                {three(reason("x"), given(2, func(r *agentpb.Revisions) { r.Running, r.PlacedForMs = old, 1000 })), rollout.Wait, "cp-2", "does not run it yet", ""},
+
 		"I23: an agent is dark, and there is something to do":   {three(reason("x"), dark(3)), rollout.Wait, "cp-3", "does not answer", ""},
 		"I23: its last answer stands in, and is not relied on":  {three(reason("x"), func(v *View) { v.Nodes[2].Err = "late" }), rollout.Wait, "cp-3", "", ""},
 		"I23: the container runtime could not be asked":         {three(reason("x"), state(3, func(s *agentpb.NodeState) { s.Revisions.Error, s.Revisions.Running = "no socket", "" })), rollout.Wait, "cp-3", "no socket", ""},
