@@ -124,6 +124,9 @@ func Test8Operator(t *testing.T) {
 		whole(ctx, t)
 	})
 	t.Run("ceo redeploy", func(t *testing.T) {
+		if os.Getenv("CEO_E2E_FULL") == "" {
+			t.Skip("two minutes, the same way as above")
+		}
 		before := containerIDs(t, "etcd")
 		res, err := lab.Ceo(ctx, "cp-1", "redeploy", "--reason", "a story", "--wait")
 		if err != nil {
