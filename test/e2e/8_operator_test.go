@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/test/harness"
 )
 
@@ -66,6 +67,27 @@ func condition(ctx context.Context, t *testing.T, kind, want string) {
 			err = fmt.Errorf("it is %s: %s: %s", status, reason, message)
 		}
 		return err
+	}))
+}
+
+// seenHealthy waits until the operator sees the node's member, by its agent's word.
+func seenHealthy(ctx context.Context, t *testing.T, node string) {
+	t.Helper()
+	must(t, harness.Until(ctx, "the operator to see the member of "+node, late, func(ctx context.Context) error {
+		v, err := lab.EtcdCluster(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range v.Status.Members {
+			if m.Node != node {
+				continue
+			}
+			if m.Health != v1alpha1.HealthHealthy {
+				return fmt.Errorf("it is %s: %s", m.Health, m.Message)
+			}
+			return nil
+		}
+		return fmt.Errorf("%d members, and none is its own", len(v.Status.Members))
 	}))
 }
 

@@ -43,12 +43,14 @@ func Test9Adopt(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, app := range []string{"ceo-operator", "ceo-installer"} {
-				res, _ := lab.Kubectl(context.WithoutCancel(ctx), "-n", "kube-system", "logs", "-l", "app.kubernetes.io/name="+app, "--prefix", "--tail=30")
-				t.Logf("%s:\n%s", app, res.Out)
-			}
 			res, _ := lab.Kubectl(context.WithoutCancel(ctx), "-n", "kube-system", "get", "pods", "-o", "wide")
 			t.Log(res.Out)
+			for _, app := range []string{"ceo-operator", "ceo-installer"} {
+				res, _ = lab.Kubectl(context.WithoutCancel(ctx), "-n", "kube-system", "logs", "-l", "app.kubernetes.io/name="+app, "--prefix", "--tail=30")
+				t.Logf("%s:\n%s", app, res.Out)
+			}
+			res, _ = lab.Kubectl(context.WithoutCancel(ctx), "get", "etcdcluster", "cluster", "-o", "jsonpath={.status.conditions}")
+			t.Logf("conditions: %s", res.Out)
 		}
 	})
 	for _, what := range []string{"daemonset/ceo-installer", "deployment/ceo-operator"} {
@@ -118,6 +120,7 @@ func Test9Adopt(t *testing.T) {
 		must(t, err)
 		knows(ctx, t, 4)
 		membersAre(ctx, t, "cp-1", "cp-2", "cp-3", "cp-4")
+		seenHealthy(ctx, t, "cp-4")
 		if os.Getenv("CEO_E2E_FULL") == "" {
 			return
 		}

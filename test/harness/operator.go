@@ -7,6 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"clusteretcd.io/ceo/api/v1alpha1"
 )
 
 // OperatorCerts is where a node has the operator's certificate.
@@ -48,22 +52,25 @@ func (c *Cluster) Address(node string) string {
 
 // Condition of the EtcdCluster: its status, reason and message.
 func (c *Cluster) Condition(ctx context.Context, kind string) (status, reason, message string, err error) {
-	res, err := c.Kubectl(ctx, "get", "etcdcluster", "cluster", "-o", "json", "--request-timeout=5s")
+	v, err := c.EtcdCluster(ctx)
 	if err != nil {
 		return "", "", "", err
 	}
-	var v struct {
-		Status struct {
-			Conditions []struct{ Type, Status, Reason, Message string } `json:"conditions"`
-		} `json:"status"`
-	}
-	if err := json.Unmarshal([]byte(res.Out), &v); err != nil {
-		return "", "", "", fmt.Errorf("the EtcdCluster: %w", err)
-	}
-	for _, x := range v.Status.Conditions {
-		if x.Type == kind {
-			return x.Status, x.Reason, x.Message, nil
-		}
+	if x := meta.FindStatusCondition(v.Status.Conditions, kind); x != nil {
+		return string(x.Status), x.Reason, x.Message, nil
 	}
 	return "", "", "", fmt.Errorf("the EtcdCluster has no condition %s", kind)
+}
+
+// EtcdCluster as the API server has it.
+func (c *Cluster) EtcdCluster(ctx context.Context) (v1alpha1.EtcdCluster, error) {
+	var v v1alpha1.EtcdCluster
+	res, err := c.Kubectl(ctx, "get", "etcdcluster", v1alpha1.ClusterName, "-o", "json", "--request-timeout=5s")
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal([]byte(res.Out), &v); err != nil {
+		return v, fmt.Errorf("the EtcdCluster: %w", err)
+	}
+	return v, nil
 }
