@@ -72,9 +72,7 @@ func Test1InstallUnderLoad(t *testing.T) {
 		}
 	})
 	t.Run("a further node joins by kubeadm, gets ceo, and goes again", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("takes a minute")
-		}
+		onlyInFull(t, "a minute and a half; story 9 has a node join, with the installer")
 		_, err := lab.Lab(ctx, "add", "4")
 		must(t, err)
 		_, err = lab.Lab(ctx, "cp", lab.Bin()+"/ceo", "cp-4:/usr/local/bin/ceo")

@@ -146,9 +146,7 @@ func Test8Operator(t *testing.T) {
 		whole(ctx, t)
 	})
 	t.Run("ceo redeploy", func(t *testing.T) {
-		if os.Getenv("CEO_E2E_FULL") == "" {
-			t.Skip("two minutes, the same way as above")
-		}
+		onlyInFull(t, "two minutes, the same way as above")
 		before := containerIDs(t, "etcd")
 		res, err := lab.Ceo(ctx, "cp-1", "redeploy", "--reason", "a story", "--wait")
 		if err != nil {
@@ -221,6 +219,7 @@ func Test8Operator(t *testing.T) {
 		condition(ctx, t, "QuorumSafe", "True")
 	})
 	t.Run("a machine is lost for good, and another one takes its name", func(t *testing.T) {
+		onlyInFull(t, "three minutes; a lost disk is the same decision")
 		_, err := lab.Lab(ctx, "kill", "cp-3")
 		must(t, err)
 		_, err = lab.Kubectl(ctx, "delete", "node", "cp-3", "--timeout=60s")

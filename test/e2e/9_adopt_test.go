@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -121,7 +120,7 @@ func Test9Adopt(t *testing.T) {
 		knows(ctx, t, 4)
 		membersAre(ctx, t, "cp-1", "cp-2", "cp-3", "cp-4")
 		seenHealthy(ctx, t, "cp-4")
-		if os.Getenv("CEO_E2E_FULL") == "" {
+		if !full() {
 			return
 		}
 		// Not before five minutes: kubeadm may still be at work on the node.

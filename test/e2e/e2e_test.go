@@ -60,6 +60,16 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// full: the long cases run as well (`make e2e-full`).
+func full() bool { return os.Getenv("CEO_E2E_FULL") != "" }
+
+func onlyInFull(t *testing.T, why string) {
+	t.Helper()
+	if !full() {
+		t.Skipf("only with CEO_E2E_FULL=1: %s", why)
+	}
+}
+
 func testContext(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
