@@ -107,3 +107,21 @@ func wrote(ctx context.Context, t *testing.T, run string, n int) []harness.Ack {
 	must(t, err)
 	return acks
 }
+
+// nothingLost waits until the writer gets through once more, ends it, and compares what it has acknowledged with what is
+// there.
+func nothingLost(ctx context.Context, t *testing.T, w *harness.Load) []harness.Ack {
+	t.Helper()
+	acks, err := w.Acks()
+	must(t, err)
+	must(t, w.UntilAcked(ctx, len(acks)+20, soon))
+	must(t, w.Stop())
+	acks, err = w.Acks()
+	must(t, err)
+	have, err := lab.Objects(ctx)
+	must(t, err)
+	if err := harness.Compare(acks, have, acks[len(acks)-1].ResourceVersion); err != nil {
+		t.Fatalf("acknowledged writes were lost: %v", err)
+	}
+	return acks
+}
