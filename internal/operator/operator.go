@@ -37,6 +37,7 @@ import (
 	"clusteretcd.io/ceo/internal/operator/observe"
 	"clusteretcd.io/ceo/internal/operator/recoveries"
 	"clusteretcd.io/ceo/internal/operator/report"
+	"clusteretcd.io/ceo/internal/operator/rollbacks"
 	"clusteretcd.io/ceo/internal/operator/rollouts"
 	"clusteretcd.io/ceo/internal/operator/schedules"
 	"clusteretcd.io/ceo/internal/operator/settings"
@@ -235,6 +236,7 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 		member, rolls, databases,
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
+		&rollbacks.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 		&settings.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
 		&schedules.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
