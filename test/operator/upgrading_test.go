@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"clusteretcd.io/ceo/internal/agent"
 	"clusteretcd.io/ceo/internal/agent/agentpb"
 	"clusteretcd.io/ceo/internal/durable"
 	"clusteretcd.io/ceo/internal/etcdtest"
@@ -68,6 +69,8 @@ func (w *world) newUpgrading3(t *testing.T) ([]*upgrading, func()) {
 		// With the names that 3.5 has for them.
 		manifest := strings.NewReplacer(
 			"10.90.0.11", h.address, "cp-1=", h.name+"=", "--name=cp-1", "--name="+h.name, "etcd:3.7.0-0", "etcd:"+etcdtest.Version35+"-0",
+			// 3.7 reads no log of 3.5, so 3.6 has to have written a snapshot of raft first: soon, here.
+			"--snapshot-count=10000", "--snapshot-count=1000",
 			"--feature-gates=InitialCorruptCheck=true", "--experimental-initial-corrupt-check=true", "--watch-progress-notify-interval", "--experimental-watch-progress-notify-interval",
 		).Replace(string(golden))
 		must(t, durable.MkdirAll(h.paths.Manifests(), 0o700))
@@ -169,6 +172,15 @@ func (u *upgrading) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisio
 		}
 		if _, ok := u.bins[c.Version]; !ok && c.Version != "" {
 			return nil, status.Error(codes.NotFound, "pull image: not found")
+		}
+	}
+	if !req.GetRollBack() {
+		have, err := u.shelf.Present()
+		if err == nil {
+			err = agent.ReadsLog(ctx, u.etcd.DataDir, have.Content, c)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	reply, err := u.rolling.PlaceRevision(ctx, req)
