@@ -72,6 +72,8 @@ func TestUpgrade(t *testing.T) {
 	})
 	t.Run("a 3.5 that leaves removed members behind (P23)", func(t *testing.T) {
 		nodes[1].say("3.5.25")
+		// A look of before would take a backup for an upgrade that is refused after it.
+		waitLooks(t, rollingsOf(nodes), 5)
 		w.asksVersion(t, etcdtest.Version36)
 		w.refusedBy(t, v1alpha1.ReasonVersionSkew, "cp-2 runs 3.5.25", "set spec.etcd.version to 3.5.26 first")
 		w.patchSpec(t, `{"etcd":null}`)
