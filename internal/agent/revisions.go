@@ -32,6 +32,9 @@ func (a *Agent) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionReq
 	if plan.Already {
 		return &agentpb.PlaceRevisionReply{Revision: plan.Revision}, nil
 	}
+	if err := a.readsLog(ctx, req); err != nil {
+		return nil, err
+	}
 	// Before anything is locked: a pull takes minutes, and a recovery must not wait for it.
 	if err := a.ensureImage(ctx, plan.Image()); err != nil {
 		return nil, err
