@@ -12,8 +12,10 @@ func newCertsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "certs",
 		Short: "Show the certificates of every node, and change etcd's CA",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Example: `  ceo certs status
+  ceo certs rotate-ca --reason "yearly, 2026"`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newCertsStatusCommand(), newRotateCACommand())
 	return c

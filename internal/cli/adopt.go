@@ -118,7 +118,9 @@ func (a adoption) run(ctx context.Context) error {
 	return nil
 }
 
-func (a adoption) consent(ctx context.Context, p adopt.Plan) error { return a.consentTo(ctx, p.Cluster) }
+func (a adoption) consent(ctx context.Context, p adopt.Plan) error {
+	return a.consentTo(ctx, p.Cluster)
+}
 
 func (a adoption) consentTo(ctx context.Context, cluster string) error {
 	switch {

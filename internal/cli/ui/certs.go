@@ -111,7 +111,7 @@ func certificateName(path string) string {
 		return after
 	}
 	if _, after, ok := strings.Cut(name, "/var/lib/ceo/"); ok {
-		return "ceo/" + strings.TrimPrefix(after, "pki/")
+		return "ceo/" + strings.TrimPrefix(strings.TrimPrefix(after, "pki/"), "operator/")
 	}
 	return name
 }
@@ -204,7 +204,7 @@ func PlanCA(o *agentpb.Observation, reason string) CAPlan {
 	change := caChange(o)
 	p.UnderWay = change != nil && change.Reason == reason
 	p.Done = change == nil && len(p.Refused) == 0 && slices.ContainsFunc(nodes, func(n rotation.Node) bool { return n.Reason == reason && n.Target == n.Signing })
-	if p.Done || p.UnderWay {
+	if p.Done || p.UnderWay || len(p.Refused) > 0 {
 		return p
 	}
 	var names, restarts []string
