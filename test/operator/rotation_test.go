@@ -292,6 +292,8 @@ func (x *caWriter) run(t *testing.T) (stop func()) {
 			if err != nil && ctx.Err() == nil {
 				x.retried.Add(1)
 				t.Logf("write %d is tried again: %v", i, err)
+				// While the leadership is handed over a proposal is dropped at once: one election time later there is a leader.
+				time.Sleep(time.Second)
 				err = x.put(ctx, i)
 			}
 			switch {
