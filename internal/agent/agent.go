@@ -73,6 +73,8 @@ type Options struct {
 	LeafLife func() time.Duration
 	// Interfaces are the addresses of the node's interfaces; nil: those of this network.
 	Interfaces func() ([]string, error)
+	// Listen makes the listener of the agent's port; nil: at all addresses, as a node's can change (P20).
+	Listen func() (net.Listener, error)
 }
 
 // New reads what the node knows of itself.
@@ -119,7 +121,11 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	// All addresses: a node's address can change while the agent runs (P20),
 	// and nobody without a certificate gets further than the handshake.
-	tcp, err := net.Listen("tcp", fmt.Sprintf(":%d", node.AgentPort)) //nolint:gosec // as said above
+	listen := a.options.Listen
+	if listen == nil {
+		listen = func() (net.Listener, error) { return net.Listen("tcp", fmt.Sprintf(":%d", node.AgentPort)) } //nolint:gosec // as said above
+	}
+	tcp, err := listen()
 	if err != nil {
 		return fmt.Errorf("agent's port: %w", err)
 	}
