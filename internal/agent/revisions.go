@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -174,6 +175,14 @@ func (a *Agent) revisions(ctx context.Context) *agentpb.Revisions {
 		return out
 	}
 	out.Running = runs(running, p)
+	if p.Address != "" && out.Running == p.Revision {
+		at, err := a.cri.Annotation(ctx, "etcd", staticpod.AddressAnnotation)
+		if err != nil {
+			out.Error = err.Error()
+		} else if slices.ContainsFunc(at, func(s string) bool { return s != p.Address }) {
+			out.Running = "" // at the address that is gone: its vote is not counted on (P22)
+		}
+	}
 	return out
 }
 

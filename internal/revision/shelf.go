@@ -53,6 +53,8 @@ type Present struct {
 	// Ours: it carries a revision's name. Others have one by what they hold.
 	Ours    bool
 	Content staticpod.Content
+	// Address that it was made for when the node got another one; "" where it never did.
+	Address string
 }
 
 // Present reads it.
@@ -72,7 +74,7 @@ func present(raw []byte) (Present, error) {
 	if err != nil {
 		return Present{}, fmt.Errorf("etcd's manifest: %w", err)
 	}
-	p := Present{Manifest: raw}
+	p := Present{Manifest: raw, Address: pod.Annotations[staticpod.AddressAnnotation]}
 	if p.Revision, p.Ours, err = staticpod.RevisionOf(pod); err != nil {
 		return Present{}, err
 	}
@@ -135,7 +137,8 @@ func (s Shelf) PlanBack() (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	if placed, err := s.Read(from.Revision); err != nil || !bytes.Equal(placed, from.Manifest) {
+	// One from before the node got another address would send etcd to the one that is gone (P20).
+	if placed, err := s.Read(from.Revision); err != nil || !bytes.Equal(placed, from.Manifest) || !staticpod.SameAddresses(good, from.Manifest) {
 		old, err := present(good)
 		if err != nil {
 			return Plan{}, fmt.Errorf("revision %s: %w", x.LastGood, err)

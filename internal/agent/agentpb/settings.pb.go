@@ -38,8 +38,11 @@ type Settings struct {
 	// Whether the static files belong to a backup; unset: as the node's own file
 	// says.
 	BackupResources *bool `protobuf:"varint,5,opt,name=backup_resources,json=backupResources,proto3,oneof" json:"backup_resources,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The Node's InternalIP, where it is not the address that the agent names; the
+	// node takes it only where its own is gone and this one is there (P20).
+	NodeAddress   string `protobuf:"bytes,6,opt,name=node_address,json=nodeAddress,proto3" json:"node_address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -105,6 +108,13 @@ func (x *Settings) GetBackupResources() bool {
 		return *x.BackupResources
 	}
 	return false
+}
+
+func (x *Settings) GetNodeAddress() string {
+	if x != nil {
+		return x.NodeAddress
+	}
+	return ""
 }
 
 type PlaceSettingsRequest struct {
@@ -481,13 +491,14 @@ var File_settings_proto protoreflect.FileDescriptor
 
 const file_settings_proto_rawDesc = "" +
 	"\n" +
-	"\x0esettings.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x01\n" +
+	"\x0esettings.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x02\n" +
 	"\bSettings\x12'\n" +
 	"\x0fbackup_location\x18\x01 \x01(\tR\x0ebackupLocation\x12+\n" +
 	"\x11backup_recipients\x18\x02 \x03(\tR\x10backupRecipients\x12\x1c\n" +
 	"\tretention\x18\x03 \x01(\fR\tretention\x12\x1b\n" +
 	"\tleaf_life\x18\x04 \x01(\x03R\bleafLife\x12.\n" +
-	"\x10backup_resources\x18\x05 \x01(\bH\x00R\x0fbackupResources\x88\x01\x01B\x13\n" +
+	"\x10backup_resources\x18\x05 \x01(\bH\x00R\x0fbackupResources\x88\x01\x01\x12!\n" +
+	"\fnode_address\x18\x06 \x01(\tR\vnodeAddressB\x13\n" +
 	"\x11_backup_resources\"X\n" +
 	"\x14PlaceSettingsRequest\x12@\n" +
 	"\bsettings\x18\x01 \x01(\v2$.clusteretcd.agent.v1alpha1.SettingsR\bsettings\".\n" +
