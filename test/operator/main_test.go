@@ -31,11 +31,15 @@ var (
 	// atOnce are the places of the tests that are not long.
 	atOnce = make(chan struct{}, 2)
 	// long ones wait for minutes: they begin at once, and need no place.
-	long = []string{"TestMembers", "TestSchedule"}
+	long = []string{"TestMembers", "TestSchedule", "TestRollouts"}
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if of := os.Getenv(agentOf); of != "" {
+		fmt.Fprintln(os.Stderr, runAgentProcess(of))
+		os.Exit(1)
+	}
 	if os.Getenv(inside) != "" {
 		if err := loopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, "bring the loopback interface up:", err)
@@ -51,28 +55,22 @@ func TestMain(m *testing.M) {
 // alone runs the calling test in a process with a network of its own, beside the others: agents and the etcd beside them
 // have fixed ports, which another test or something else on this machine may use. False in the process that only waits
 // for that one; the test returns then.
-func alone(t *testing.T) bool {
+func alone(t testing.TB) bool {
 	t.Helper()
 	if os.Getenv(inside) == t.Name() {
 		return true
 	}
-	t.Parallel()
+	test, isTest := t.(*testing.T)
+	if isTest {
+		test.Parallel()
+	}
 	if !slices.Contains(long, t.Name()) {
 		atOnce <- struct{}{}
 		defer func() { <-atOnce }()
 	}
-	// One that hangs ends with its stacks before this process does.
-	limit := time.Hour
-	if end, ok := t.Deadline(); ok {
-		limit = time.Until(end) * 9 / 10
-	}
-	run := "^" + t.Name() + "$"
-	if _, sub, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
-		run += "/" + sub
-	}
-	args := []string{"-test.run=" + run, "-test.timeout=" + limit.String()}
-	if testing.Verbose() {
-		args = append(args, "-test.v")
+	args := []string{"-test.run=^$", "-test.benchtime=1x", "-test.bench=^" + t.Name() + "$"}
+	if isTest {
+		args = argsOf(test)
 	}
 	c := exec.Command(os.Args[0], args...)
 	var out bytes.Buffer
@@ -89,10 +87,28 @@ func alone(t *testing.T) bool {
 	defer runtime.UnlockOSThread()
 	if err := c.Run(); err != nil {
 		t.Errorf("in a network of its own: %v\n%s", err, out.String())
-	} else if testing.Verbose() {
+	} else if !isTest || testing.Verbose() {
 		t.Log(out.String())
 	}
 	return false
+}
+
+// argsOf make another process run the test as this one was told to.
+func argsOf(t *testing.T) []string {
+	t.Helper()
+	run := "^" + t.Name() + "$"
+	if _, sub, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
+		run += "/" + sub
+	}
+	args := []string{"-test.run=" + run}
+	// One that hangs ends with its stacks before this process does.
+	if end, ok := t.Deadline(); ok {
+		args = append(args, "-test.timeout="+(time.Until(end)*9/10).String())
+	}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	return args
 }
 
 func loopbackUp() error {
