@@ -22,7 +22,7 @@ import (
 )
 
 func (a *Agent) keeper() keep.Keeper {
-	return keep.Keeper{Paths: a.paths, Version: a.version, Local: a.etcd.url}
+	return keep.Keeper{Paths: a.paths, Version: a.version, Local: ownURL(localClientURL, a.own)}
 }
 
 // work raises the soft memory limit for as long as a backup is made or read: compressing on several cores takes more than

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,8 @@ const agentOf = "CEO_TEST_AGENT"
 
 func runAgentProcess(of string) error {
 	root, address, _ := strings.Cut(of, " ")
+	debug.SetMemoryLimit(40 << 20) // as cmd/ceo does
+	debug.SetGCPercent(50)
 	a, err := newAgent(node.Paths{Root: root}, address)
 	if err != nil {
 		return err
