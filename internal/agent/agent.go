@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -56,6 +57,7 @@ type Agent struct {
 	measures *measures
 	// metricsAddress is where they are served.
 	metricsAddress string
+	own            string // Options.Own
 	// options are those that it was made with.
 	options Options
 }
@@ -68,6 +70,9 @@ type Options struct {
 	Log       *slog.Logger
 	// MetricsAddress for /metrics, /healthz and /readyz; "" and "0" serve nothing.
 	MetricsAddress string
+	// Own is the one address that the agent serves on, and where this node's etcd is: several nodes on one machine have one
+	// each. "": all addresses, and etcd on the node's loopback, as kubeadm has it.
+	Own string
 	// LeafLife is how long certificates that are issued here last, asked before each look; 0: as built in, and what lives
 	// longer is left. nil: what was placed of the specification says so.
 	LeafLife func() time.Duration
@@ -95,7 +100,7 @@ func New(o Options) (*Agent, error) {
 		paths: o.Paths, version: o.Version, log: o.Log, config: cfg, cri: rt,
 		pool: client.NewPool(pki.AgentFiles(o.Paths)), life: o.LeafLife, started: time.Now(),
 		heard: map[string]time.Time{},
-		etcd:  &ownEtcd{pki: o.Paths.EtcdPKI()}, options: o,
+		etcd:  newOwnEtcd(o.Paths.EtcdPKI(), o.Own), own: o.Own, options: o,
 	}
 	a.measures, a.metricsAddress = newMeasures(a), o.MetricsAddress
 	a.recover.agent, a.recover.wake = a, make(chan struct{}, 1)
@@ -123,7 +128,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	// and nobody without a certificate gets further than the handshake.
 	listen := a.options.Listen
 	if listen == nil {
-		listen = func() (net.Listener, error) { return net.Listen("tcp", fmt.Sprintf(":%d", node.AgentPort)) } //nolint:gosec // as said above
+		listen = func() (net.Listener, error) {
+			return net.Listen("tcp", net.JoinHostPort(a.own, strconv.Itoa(node.AgentPort))) //nolint:gosec // as said above
+		}
 	}
 	tcp, err := listen()
 	if err != nil {

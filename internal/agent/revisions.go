@@ -206,35 +206,3 @@ func runs(said []string, p revision.Present) string {
 	}
 	return said[0]
 }
-
-// steady is for how many looks in a row a node must be healthy with a revision before that counts as good: an etcd that
-// crashes again and again is healthy in between.
-const steady = 3
-
-// goodWatch counts them.
-type goodWatch struct {
-	revision string
-	looks    int
-}
-
-// note records what this node's revision is, and that it is good.
-func (g *goodWatch) note(ctx context.Context, a *Agent, st *agentpb.Etcd) {
-	r := a.revisions(ctx)
-	if r == nil || r.GetPlaced() == "" {
-		return
-	}
-	if r.GetError() != "" || r.GetPlaced() != r.GetRunning() || !serves(st) {
-		g.looks = 0
-	} else if g.revision != r.GetPlaced() {
-		g.revision, g.looks = r.GetPlaced(), 1
-	} else {
-		g.looks++
-	}
-	if !a.act.TryLock() {
-		return // something is being changed: the next look
-	}
-	defer a.act.Unlock()
-	if err := a.shelf().Note(r.GetPlaced(), g.looks >= steady, revision.Now()); err != nil && !errors.Is(err, revision.ErrOutOfService) {
-		a.log.Error("record etcd's revision", "error", err)
-	}
-}

@@ -103,7 +103,7 @@ func (a *Agent) etcdTrusts(ctx context.Context, known []*x509.Certificate) ([]st
 	}
 	known = append(slices.Clone(known), kept...)
 	var out []string
-	for i, port := range []struct{ url, pair string }{{localClientURL, "etcd/healthcheck-client"}, {a.Config().PeerURL, "etcd/peer"}} {
+	for i, port := range []struct{ url, pair string }{{ownURL(localClientURL, a.own), "etcd/healthcheck-client"}, {a.Config().PeerURL, "etcd/peer"}} {
 		trusts, err := pki.AskTrust(ctx, port.url, pki.LeafFiles(a.paths, port.pair), known)
 		if err != nil {
 			return nil, err

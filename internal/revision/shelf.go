@@ -2,12 +2,14 @@ package revision
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"clusteretcd.io/ceo/internal/durable"
 	"clusteretcd.io/ceo/internal/node"
@@ -69,7 +71,47 @@ func (s Shelf) Present() (Present, error) {
 	return present(raw)
 }
 
+// Stamp is another one when the manifest in the kubelet's folder or the index is; "" where one of them cannot be read.
+func (s Shelf) Stamp() string {
+	manifest, err := os.ReadFile(filepath.Join(s.Paths.Manifests(), staticpod.EtcdFile))
+	if err != nil {
+		return ""
+	}
+	index, err := os.ReadFile(s.index())
+	if err != nil {
+		return ""
+	}
+	// What they hold and not their times: a person's clock or a copy that keeps them must not hide a change.
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%d\n", len(manifest)) // a hash takes all
+	_, _ = h.Write(manifest)
+	_, _ = h.Write(index)
+	return string(h.Sum(nil))
+}
+
+// parsed is the manifest that was parsed last: an agent looks at the same one again and again.
+var parsed struct {
+	sync.Mutex
+	Present
+}
+
 func present(raw []byte) (Present, error) {
+	parsed.Lock()
+	defer parsed.Unlock()
+	if len(raw) > 0 && bytes.Equal(raw, parsed.Manifest) {
+		p := parsed.Present
+		p.Manifest = raw
+		return p, nil
+	}
+	p, err := parse(raw)
+	if err == nil {
+		parsed.Present = p
+		parsed.Manifest = bytes.Clone(raw)
+	}
+	return p, err
+}
+
+func parse(raw []byte) (Present, error) {
 	pod, err := staticpod.Parse(raw)
 	if err != nil {
 		return Present{}, fmt.Errorf("etcd's manifest: %w", err)
