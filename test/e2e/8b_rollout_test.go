@@ -83,16 +83,15 @@ func ids(ms []harness.Member) []uint64 {
 	return out
 }
 
+// sameMembers asks the first that answers: one that is being restarted does not.
 func sameMembers(ctx context.Context, want []uint64) error {
 	for _, n := range nodes {
-		ms, _, err := lab.Members(ctx, n)
-		if err != nil {
-			continue // it is being restarted; another one knows
+		if ms, _, err := lab.Members(ctx, n); err == nil {
+			if have := ids(ms); !slices.Equal(have, want) {
+				return fmt.Errorf("the members are %x, and were %x", have, want)
+			}
+			return nil
 		}
-		if have := ids(ms); !slices.Equal(have, want) {
-			return fmt.Errorf("the members are %x, and were %x", have, want)
-		}
-		return nil
 	}
 	return nil
 }

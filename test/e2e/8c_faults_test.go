@@ -109,7 +109,9 @@ func Test10Faults(t *testing.T) {
 			}
 		}
 		var stopped []string
-		wake := func() { _, _ = lab.On(context.WithoutCancel(ctx), last, append([]string{"kill", "-CONT"}, stopped...)...) }
+		wake := func() {
+			_, _ = lab.On(context.WithoutCancel(ctx), last, append([]string{"kill", "-CONT"}, stopped...)...)
+		}
 		t.Cleanup(wake)
 		// The kubelet may replace it meanwhile; the new one stands still as well. Longer than spec.unhealthyTimeout.
 		passes(ctx, t, timeout+15*time.Second, func() error {
