@@ -83,14 +83,18 @@ func ids(ms []harness.Member) []uint64 {
 	return out
 }
 
-// sameMembers asks the first that answers: one that is being restarted does not.
 func sameMembers(ctx context.Context, want []uint64) error {
+	if have := listed(ctx); have != nil && !slices.Equal(have, want) {
+		return fmt.Errorf("the members are %x, and were %x", have, want)
+	}
+	return nil
+}
+
+// listed are the members by the word of the first that answers: one that is being restarted does not.
+func listed(ctx context.Context) []uint64 {
 	for _, n := range nodes {
 		if ms, _, err := lab.Members(ctx, n); err == nil {
-			if have := ids(ms); !slices.Equal(have, want) {
-				return fmt.Errorf("the members are %x, and were %x", have, want)
-			}
-			return nil
+			return ids(ms)
 		}
 	}
 	return nil
