@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"slices"
 	"time"
@@ -160,11 +159,8 @@ func settle(ops []Op) []Op {
 			continue
 		}
 		if t, ok := found[o.Value]; ok && o.Kind != Get {
+			// One that was found before it was asked for stays after its call: the model refuses it.
 			o.Outcome, o.Return = Done, max(t, o.Call)
-			if t < o.Call {
-				// Found before it was asked for: kept as it is, for the model to refuse.
-				o.Return = math.MaxInt64
-			}
 			out = append(out, o)
 		}
 	}
