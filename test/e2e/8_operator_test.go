@@ -31,9 +31,12 @@ func operated(ctx context.Context, t *testing.T) *harness.Load {
 	t.Helper()
 	must(t, lab.Install(ctx, "", 3))
 	whole(ctx, t)
-	_, err := lab.Kubectl(ctx, "apply", "-f", filepath.Join(lab.Root, "charts/ceo/crds"))
-	must(t, err)
-	_, err = lab.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "crd/etcdclusters.clusteretcd.io")
+	// An API server whose etcd was restarted by the installation may cut a connection off.
+	must(t, harness.Until(ctx, "the API to be made", soon, func(ctx context.Context) error {
+		_, err := lab.Kubectl(ctx, "apply", "-f", filepath.Join(lab.Root, "charts/ceo/crds"))
+		return err
+	}))
+	_, err := lab.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "crd/etcdclusters.clusteretcd.io")
 	must(t, err)
 	file := filepath.Join(lab.Scratch, "cluster.yaml")
 	must(t, os.WriteFile(file, []byte(clusterObject), 0o600))
