@@ -118,13 +118,6 @@ func oneAtATime(ctx context.Context) error {
 	return nil
 }
 
-func full(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CEO_E2E_FULL") == "" {
-		t.Skip(why)
-	}
-}
-
 // redeploy asks for every member anew, and returns at once.
 func redeploy(ctx context.Context, t *testing.T) {
 	t.Helper()
@@ -153,6 +146,7 @@ func allRestarted(t *testing.T, before string) {
 // Story 10: what is rolled out goes from member to member under the eyes of clients of all of them, whose histories stay
 // linearizable (I6, I9); what cannot run stops at the first node, which goes back to what it had.
 func Test10Rollout(t *testing.T) {
+	onlyInFull(t, "three minutes, and five with the image")
 	ctx, story := testContext(t, 30*time.Minute), t
 	operated(ctx, t)
 	r := recorded(ctx, t, "rollout")
@@ -165,7 +159,6 @@ func Test10Rollout(t *testing.T) {
 		allRestarted(t, before)
 	})
 	t.Run("another quota", func(t *testing.T) {
-		full(t, "the same way as above, and a minute more")
 		before := containerIDs(t, "etcd")
 		patch(ctx, t, `{"spec":{"quota":"5Gi"}}`)
 		rolledOut(ctx, t)
@@ -179,7 +172,6 @@ func Test10Rollout(t *testing.T) {
 		}
 	})
 	t.Run("an image whose etcd does not start", func(t *testing.T) {
-		full(t, "a node has four minutes to become healthy")
 		// As the chart has it: the API server of a node reads from that node's etcd alone, so an operator whose own node is
 		// the first one ends with it, and only another one can roll it back.
 		operator(ctx, story, "operator-2", "cp-2")

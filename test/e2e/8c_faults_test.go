@@ -45,7 +45,7 @@ func signal(ctx context.Context, t *testing.T, sig, name string) {
 // Story 11: what the operator lives on fails in the middle of a roll-out. Nothing is removed for it, never two members are
 // down, and everything is completed afterwards (I6, I7, I23).
 func Test10Faults(t *testing.T) {
-	full(t, "eight minutes")
+	onlyInFull(t, "eight minutes")
 	ctx, story := testContext(t, 30*time.Minute), t
 	first := operated(ctx, t)
 	r := recorded(ctx, t, "faults")
