@@ -47,7 +47,7 @@ func ReadsLog(ctx context.Context, dataDir string, have, want staticpod.Content)
 	case err != nil:
 		return status.Error(codes.FailedPrecondition, fmt.Sprintf("whether etcd %s can read this member's log is not known: %v", to, err))
 	case n > 0:
-		return status.Error(codes.FailedPrecondition, fmt.Sprintf("this member's log holds %d requests of etcd 3.5 after its last raft snapshot, and %s panics at them (P23): "+
+		return status.Error(codes.FailedPrecondition, fmt.Sprintf("this member's log holds %d requests of etcd 3.5 after its last raft snapshot, and %s panics at them (P31): "+
 			"nothing is restarted; it goes on by itself once etcd %s has written a snapshot, which it does each --snapshot-count (10000) writes", n, to, from))
 	}
 	return nil

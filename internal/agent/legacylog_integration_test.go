@@ -12,7 +12,7 @@ import (
 	"clusteretcd.io/ceo/internal/staticpod"
 )
 
-// TestReadsLog: on a log of 3.5, 3.7 is refused and nothing else is (P23).
+// TestReadsLog: on a log of 3.5, 3.7 is refused and nothing else is (P31).
 func TestReadsLog(t *testing.T) {
 	m := etcdtest.Start(t, etcdtest.Options{Bin: etcdtest.OldBinDir(t, etcdtest.Version35)}).Members[0]
 	for name, c := range map[string]struct {

@@ -32,6 +32,9 @@ import (
 // TestReaddress: a node is started with another address, and back with its first one, while writes go on. The agent, the
 // operator, etcd and the addresses are real; the kubelet and the other two nodes' agents are doubles (P20).
 func TestReaddress(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	const first, second = "10.99.0.11", "10.99.0.21"
 	whole := t
 	w := newWorld(t)

@@ -54,6 +54,9 @@ func (w *world) refusedByAPI(t *testing.T, spec, says string) {
 // TestUpgrade: etcd 3.5 to 3.6 to 3.7 under a writer, each version's real etcd behind it: a backup first, one member at a
 // time, the leader last, and no acknowledged write lost. A jump, a downgrade and a 3.5 that is too old (P23) restart nothing.
 func TestUpgrade(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	w := newWorld(t)
 	nodes, stopKubelets := w.newUpgrading3(t)
 	defer stopKubelets()

@@ -221,10 +221,13 @@ func (c *Controller) start(ctx context.Context, r *v1alpha1.EtcdRecovery, f Fact
 	return ctrl.Result{RequeueAfter: again}, nil
 }
 
-// refused: the agent has answered, and has begun nothing.
+// refused: the agent has answered with what it only says before it begins. Anything else says nothing (I23).
 func refused(err error) bool {
-	s, ok := status.FromError(err)
-	return ok && s.Code() != codes.Unavailable && s.Code() != codes.DeadlineExceeded && s.Code() != codes.Canceled && s.Code() != codes.Unknown
+	switch status.Code(err) { //nolint:exhaustive // as said above
+	case codes.FailedPrecondition, codes.InvalidArgument, codes.Aborted, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented:
+		return true
+	}
+	return false
 }
 
 func (c *Controller) write(ctx context.Context, r *v1alpha1.EtcdRecovery, st v1alpha1.EtcdRecoveryStatus) error {
