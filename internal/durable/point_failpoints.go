@@ -34,6 +34,9 @@ func Point(name string) {
 	}
 }
 
+// Denied is true for the operation that CEO_DENY names.
+func Denied(operation string) bool { return os.Getenv("CEO_DENY") == operation }
+
 func reached(variable string) bool {
 	at, err := strconv.Atoi(os.Getenv(variable))
 	return err == nil && at == points.count

@@ -142,11 +142,11 @@ func runCommand(ctx context.Context, t testing.TB, cmd *exec.Cmd, env []string, 
 }
 
 // learn runs ceo to its end and gives the points that it passed.
-func learn(t testing.TB, args ...string) []point {
+func learn(t testing.TB, s subject) []point {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "points")
-	if e := runCeo(t, []string{"CEO_POINTS_LOG=" + log}, args...); e.code != 0 {
-		t.Fatalf("%v: %s", args, e)
+	if e := s.run(t, "CEO_POINTS_LOG="+log); e.code != 0 {
+		t.Fatalf("%v: %s", s.args(), e)
 	}
 	points, err := readPoints(log)
 	if err != nil {

@@ -42,32 +42,41 @@ const bootEvery = 8
 // atLeast is what the sweeps must have, so that a change of the code does not empty them.
 const atLeast = 40
 
+// limit of the points of a sweep, besides those that are always taken.
+func limit() int {
+	if os.Getenv("CEO_E2E_FULL") != "" {
+		return 120
+	}
+	return atLeast
+}
+
 // TestKillSweep kills `ceo restore` at every point that matters (I2, P13): what is left is the old state, or a data dir
 // on which etcd refuses to start, or the whole new one; and a second run always gets there.
 func TestKillSweep(t *testing.T) {
 	fx := source(t)
 	for _, row := range []struct {
-		name    string
-		empty   bool // the data dir is there, and empty
-		wal     bool // --wal-dir
-		backup  bool // of a backup, streamed from its store
-		limit   int
-		atLeast int
+		name   string
+		empty  bool // the data dir is there, and empty
+		wal    bool // --wal-dir
+		backup bool // of a backup, streamed from its store
+		env    []string
 	}{
-		{"no data dir", false, false, false, 120, atLeast},
-		{"an empty data dir", true, false, false, 120, atLeast},
-		{"a WAL directory of its own", false, true, false, 120, atLeast},
-		{"a backup", false, false, true, atLeast, atLeast},
+		{name: "no data dir"},
+		{name: "an empty data dir", empty: true},
+		{name: "a WAL directory of its own", wal: true},
+		{name: "a backup", backup: true},
+		{name: "a file system that can not exchange", env: []string{"CEO_DENY=exchange"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newSubject(t, fx, "")
 			if row.backup {
 				s.backup = backedUp(t, fx)
 			}
+			s.env = row.env
 			s, want, points := prepare(t, s, row.empty, row.wal)
-			chosen := choose(points, row.limit)
-			if len(chosen) < row.atLeast {
-				t.Fatalf("%d points, want at least %d: %v", len(chosen), row.atLeast, points)
+			chosen := choose(points, limit())
+			if len(chosen) < atLeast {
+				t.Fatalf("%d points, want at least %d: %v", len(chosen), atLeast, points)
 			}
 			var c counts
 			t.Run("points", func(t *testing.T) {
@@ -75,7 +84,7 @@ func TestKillSweep(t *testing.T) {
 					t.Run(fmt.Sprint(p.number), func(t *testing.T) {
 						t.Parallel()
 						s := place(t, s, row.empty, row.wal)
-						if e := runCeo(t, []string{fmt.Sprint("CEO_KILL_AT=", p.number)}, s.args()...); !e.killed {
+						if e := s.run(t, fmt.Sprint("CEO_KILL_AT=", p.number)); !e.killed {
 							t.Fatalf("%s: not killed: %s", p, e)
 						}
 						s.check(t, p.String(), want, &c)
@@ -94,7 +103,7 @@ func TestKillSweep(t *testing.T) {
 func prepare(t *testing.T, s subject, empty, wal bool) (_ subject, want string, points []point) {
 	t.Helper()
 	s = place(t, s, empty, wal)
-	points = learn(t, s.args()...)
+	points = learn(t, s)
 	if o, err := s.look(t.Context(), ""); err != nil || o != whole {
 		t.Fatalf("after a whole run: %s, %v", o, err)
 	}
@@ -137,7 +146,7 @@ func (s subject) check(t *testing.T, when, want string, c *counts) {
 		s.serves(t)
 		return // etcd has written to it: no longer what a restore makes
 	}
-	e := runCeo(t, nil, s.args()...)
+	e := s.run(t)
 	if o == whole && e.code != 0 {
 		// It does not touch what is whole, and says so.
 		if e.code != 4 {
