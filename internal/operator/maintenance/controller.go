@@ -38,8 +38,7 @@ type Controller struct {
 	hashed             bool // since the start
 	warned             string
 
-	mu   sync.Mutex // guards what follows
-	said report.Report
+	report.Board
 }
 
 // Owner of the fields that it applies.
@@ -73,13 +72,6 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	return ctrl.Result{}, nil
 }
 
-// Report implements report.Reporter.
-func (c *Controller) Report() report.Report {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.said
-}
-
 func (c *Controller) say(o observe.Observation, progress *report.Note) {
 	r := report.Report{Progressing: progress}
 	if o.Cluster != nil {
@@ -88,9 +80,7 @@ func (c *Controller) say(o observe.Observation, progress *report.Note) {
 	if c.differs.Outcome == Differs {
 		r.Degraded = []report.Note{{Reason: v1alpha1.ReasonHashMismatch, Message: c.differs.Reason}}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.said = r
+	c.Say(r)
 }
 
 // warn makes an event when a database comes near its quota. The condition is the status controller's.

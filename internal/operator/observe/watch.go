@@ -5,7 +5,10 @@ import (
 	"sync"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"clusteretcd.io/ceo/api/v1alpha1"
 )
 
 // How often is looked. A look costs each agent some milliseconds and etcd one read.
@@ -33,6 +36,21 @@ func (w *Watch) Latest() (Observation, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.latest, w.have
+}
+
+// After is the newest observation with the EtcdCluster as it is now, which may be newer than the look; nil where there is
+// none. ok is false if the look was begun before acted: it does not show what was done then.
+func (w *Watch) After(ctx context.Context, acted time.Time, api client.Reader) (o Observation, ok bool, err error) {
+	o, ok = w.Latest()
+	if !ok || !o.At.After(acted) {
+		return o, false, nil
+	}
+	o.Cluster = &v1alpha1.EtcdCluster{}
+	if err := api.Get(ctx, client.ObjectKey{Name: v1alpha1.ClusterName}, o.Cluster); err != nil {
+		o.Cluster = nil
+		return o, true, client.IgnoreNotFound(err)
+	}
+	return o, true, nil
 }
 
 // Subscribe gives a channel that has something in it after each look. It is called before Start.

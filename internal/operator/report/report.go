@@ -2,7 +2,11 @@
 // have a say in are written by one.
 package report
 
-import "clusteretcd.io/ceo/api/v1alpha1"
+import (
+	"sync"
+
+	"clusteretcd.io/ceo/api/v1alpha1"
+)
 
 // Note is a condition's reason and message.
 type Note struct {
@@ -29,3 +33,23 @@ type Report struct {
 
 // Reporter is a controller that has something to say. It is asked at any time.
 type Reporter interface{ Report() Report }
+
+// Board is the Reporter of a controller that embeds it: what it said last stands.
+type Board struct {
+	mu   sync.Mutex
+	said Report
+}
+
+// Report implements Reporter.
+func (b *Board) Report() Report {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.said
+}
+
+// Say replaces what was said.
+func (b *Board) Say(r Report) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.said = r
+}

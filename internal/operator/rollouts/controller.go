@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -45,8 +44,7 @@ type Controller struct {
 	snapshot string
 	refused  refusedTarget
 
-	mu   sync.Mutex
-	said report.Report
+	report.Board
 }
 
 // refusedTarget is a revision that an agent would not place, because of its image.
@@ -70,33 +68,17 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 	return apply.Singleton(mgr, "rollouts", c.Watch.Subscribe(), &v1alpha1.EtcdCluster{}).Complete(c)
 }
 
-// Report implements report.Reporter.
-func (c *Controller) Report() report.Report {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.said
-}
-
-func (c *Controller) say(r report.Report) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.said = r
-}
-
 // Reconcile implements reconcile.Reconciler.
 func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-	o, ok := c.Watch.Latest()
-	// A look that was begun before the last action ended does not show what that did.
-	if !ok || o.At.Sub(c.acted) <= 0 {
+	o, ok, err := c.Watch.After(ctx, c.acted, c.Client)
+	if !ok || err != nil {
+		return ctrl.Result{}, err
+	}
+	cluster := o.Cluster
+	if cluster == nil {
+		c.Say(report.Report{})
 		return ctrl.Result{}, nil
 	}
-	cluster := &v1alpha1.EtcdCluster{}
-	if err := c.Client.Get(ctx, client.ObjectKey{Name: v1alpha1.ClusterName}, cluster); err != nil {
-		c.say(report.Report{})
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	// The spec may be newer than the look.
-	o.Cluster = cluster
 	bound := c.Bound
 	if bound == 0 {
 		bound = Bound
@@ -114,7 +96,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	said := p.Report(cluster.Status.Rollout, refused)
 	said.Generation = cluster.Generation
-	c.say(said)
+	c.Say(said)
 	if refused != nil && time.Now().Before(c.refused.until) && p.Action.Kind != rollout.RollBack {
 		return ctrl.Result{}, nil
 	}
@@ -129,7 +111,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		defer done()
 	}
 	c.Log.Info("roll-out", "action", p.Action.Kind, "node", p.Action.Node, "revision", p.Action.Revision, "snapshot", p.Snapshot, "reason", p.Action.Reason)
-	err := c.act(ctx, o, p)
+	err = c.act(ctx, o, p)
 	c.acted = time.Now()
 	if err != nil && ctx.Err() == nil {
 		c.failed(p, err)
@@ -156,12 +138,11 @@ func (c *Controller) failed(p Plan, err error) {
 	case p.Snapshot:
 		c.refused = refusedTarget{p.Target, report.Note{Reason: v1alpha1.ReasonBackupFailed, Message: "the snapshot before the upgrade: " + observe.Reason(err)}, time.Now().Add(askAgain)}
 	default:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if n := c.said.Progressing; n != nil {
-			said := *n
+		if r := c.Report(); r.Progressing != nil {
+			said := *r.Progressing
 			said.Message += "; " + p.Action.Node + " was asked: " + observe.Reason(err)
-			c.said.Progressing = &said
+			r.Progressing = &said
+			c.Say(r)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,8 +46,7 @@ type Controller struct {
 	name  string // fingerprint of made
 	told  v1alpha1.CARotationPhase
 
-	mu   sync.Mutex
-	said report.Report
+	report.Board
 }
 
 // Limits of the calls.
@@ -65,36 +63,21 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 	return apply.Singleton(mgr, "tls", c.Watch.Subscribe(), &v1alpha1.EtcdCluster{}).Complete(c)
 }
 
-// Report implements report.Reporter.
-func (c *Controller) Report() report.Report {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.said
-}
-
-func (c *Controller) say(r report.Report) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.said = r
-}
-
 // Reconcile implements reconcile.Reconciler.
 func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-	o, ok := c.Watch.Latest()
-	// A look that was begun before the last action ended does not show what that did.
-	if !ok || o.At.Sub(c.acted) <= 0 {
+	o, ok, err := c.Watch.After(ctx, c.acted, c.Client)
+	if !ok || err != nil {
+		return ctrl.Result{}, err
+	}
+	cluster := o.Cluster
+	if cluster == nil {
+		c.Say(report.Report{})
 		return ctrl.Result{}, nil
 	}
-	cluster := &v1alpha1.EtcdCluster{}
-	if err := c.Client.Get(ctx, client.ObjectKey{Name: v1alpha1.ClusterName}, cluster); err != nil {
-		c.say(report.Report{})
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	o.Cluster = cluster // the spec may be newer than the look
 	p := Decide(View{Observation: o, Made: c.name, RollOut: c.rollOut()})
 	said := p.Report(cluster.Status.CARotation)
 	said.Generation = cluster.Generation
-	c.say(said)
+	c.Say(said)
 	c.tell(cluster, said.CARotation)
 	if !p.Active && c.name != "" {
 		c.forget() // it is on every node by now
@@ -114,12 +97,12 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		defer done()
 	}
 	c.Log.Info("change of etcd's CA", "action", p.Action.Kind, "node", p.Action.Node, "ca", p.Action.CA, "phase", p.Action.Phase, "reason", p.Action.Reason)
-	err := c.act(ctx, o, p)
+	err = c.act(ctx, o, p)
 	c.acted = time.Now()
 	if err != nil && ctx.Err() == nil {
 		c.Log.Warn("change of etcd's CA: tried again", "action", p.Action.Kind, "node", p.Action.Node, "error", err)
 		said.Progressing.Message += "; " + p.Action.Node + " was asked: " + observe.Reason(err)
-		c.say(said)
+		c.Say(said)
 	}
 	return ctrl.Result{}, nil
 }
