@@ -53,7 +53,7 @@ func (a *app) lifeCmds() []*cobra.Command {
 	return []*cobra.Command{
 		a.upCmd(), a.downCmd(), a.statusCmd(),
 		a.onNodes("kill NODE...", "Take the power from nodes, all at once", func(_ context.Context, l *cluster.Lab, n []string) error { return l.Kill(n) }),
-		a.bootCmd(), a.wipeCmd(),
+		a.bootCmd(), a.wipeCmd(), a.moveCmd(),
 		a.onNodes("partition NODE...", "Cut nodes off from all others; among themselves they still talk", func(ctx context.Context, l *cluster.Lab, n []string) error { return l.Partition(ctx, n) }),
 		a.healCmd(),
 		a.onNode("add NODE", "Make a further node and join it to the cluster", func(ctx context.Context, l *cluster.Lab, n string) error { return l.Add(ctx, n) }),
@@ -175,6 +175,14 @@ func (a *app) bootCmd() *cobra.Command {
 		return l.AwaitReady(ctx, n, began)
 	})
 	c.Flags().BoolVar(&ready, "ready", false, "wait until the API says that they are Ready")
+	return c
+}
+
+func (a *app) moveCmd() *cobra.Command {
+	c := a.onNodes("move NODE ADDRESS", "Give a node without power another address, from its next boot on", func(ctx context.Context, l *cluster.Lab, n []string) error {
+		return l.Move(ctx, n[0], n[1])
+	})
+	c.Args = cobra.ExactArgs(2)
 	return c
 }
 

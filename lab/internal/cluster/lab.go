@@ -46,6 +46,14 @@ func (l *Lab) spec(n *state.Node) node.Spec {
 		Name: n.Name, Index: n.Index, IP: n.IP(), Dir: l.Dir.NodePath(n), Cgroup: l.Dir.Cgroup(n.Name),
 		KubernetesBin: l.Cache.KubernetesBin(), EtcdBin: l.Cache.EtcdBin(),
 	}
+	for _, other := range l.S.Nodes {
+		if other.Moved != "" {
+			if s.Moved == nil {
+				s.Moved = map[int]string{}
+			}
+			s.Moved[other.Index] = other.Moved
+		}
+	}
 	if l.S.IsPartitioned(n) {
 		s.CutOff, s.Friends = true, l.friends(n)
 	}

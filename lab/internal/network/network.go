@@ -90,6 +90,11 @@ func SetUpNode(ctx context.Context, index, nodes int, addr func(int) string) err
 	return nil
 }
 
+// Reroute sends what is for the pods of the node with that number to its new address, from the calling process' namespace.
+func Reroute(ctx context.Context, index int, address string) error {
+	return ip(ctx, "route", "replace", PodSubnet(index), "via", address)
+}
+
 // PodSubnet is the range of the pods on the node with that number.
 func PodSubnet(index int) string { return fmt.Sprintf("10.245.%d.0/24", index) }
 

@@ -111,17 +111,22 @@ const cniConf = `{"cniVersion":"0.4.0","name":"lab","plugins":[{"type":"bridge",
 	`"ipam":{"type":"host-local","ranges":[[{"subnet":"%s"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}
 `
 
-// Prepare makes the files of a new node on the machine. pauseImage is the image of the pods' first container.
-func Prepare(s Spec, pauseImage string) error {
+// Hosts is a node's /etc/hosts.
+func Hosts(s Spec) string {
 	hosts := "127.0.0.1 localhost\n::1 localhost\n" + network.BalancerIP + " api\n"
 	for i := 1; i <= state.MaxNodes; i++ {
-		hosts += fmt.Sprintf("%s cp-%d\n", state.NodeIP(i), i)
+		hosts += fmt.Sprintf("%s cp-%d\n", s.Address(i), i)
 	}
+	return hosts
+}
+
+// Prepare makes the files of a new node on the machine. pauseImage is the image of the pods' first container.
+func Prepare(s Spec, pauseImage string) error {
 	id := sha256.Sum256([]byte(s.Dir + s.Name))
 	units := "etc/systemd/system/"
 	files := map[string]string{
 		"etc/hostname":               s.Name + "\n",
-		"etc/hosts":                  hosts,
+		"etc/hosts":                  Hosts(s),
 		"etc/resolv.conf":            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n", // nobody answers there: no look-up leaves the lab
 		"etc/nsswitch.conf":          "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n",
 		"etc/machine-id":             hex.EncodeToString(id[:16]) + "\n",

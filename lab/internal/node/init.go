@@ -38,7 +38,7 @@ func Init(specFile string) error {
 		return fmt.Errorf("own cgroup namespace: %w", err)
 	}
 	ctx := context.Background()
-	if err := network.SetUpNode(ctx, s.Index, state.MaxNodes, state.NodeIP); err != nil {
+	if err := network.SetUpNode(ctx, s.Index, state.MaxNodes, s.Address); err != nil {
 		return err
 	}
 	if s.CutOff {

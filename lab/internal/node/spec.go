@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"clusteretcd.io/ceo/lab/internal/state"
 )
 
 // Spec is what a node is made from. The lab writes it to a file; the node's first process reads it.
@@ -21,6 +23,16 @@ type Spec struct {
 	EtcdBin       string   `json:"etcdBin"`
 	CutOff        bool     `json:"cutOff"`  // boots into a partition
 	Friends       []string `json:"friends"` // addresses on the same side of it
+
+	Moved map[int]string `json:"moved,omitempty"` // nodes whose address is not the one of their number
+}
+
+// Address of the node with that number.
+func (s Spec) Address(index int) string {
+	if ip, ok := s.Moved[index]; ok {
+		return ip
+	}
+	return state.NodeIP(index)
 }
 
 // In the node's folder.

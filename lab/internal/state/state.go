@@ -44,6 +44,7 @@ type Node struct {
 	Index  int           `json:"index"`
 	Init   *proc.Process `json:"init,omitempty"` // first process; nil when killed
 	Joined bool          `json:"joined"`
+	Moved  string        `json:"moved,omitempty"`  // its address, where that is no longer the one of its number
 	Images []string      `json:"images,omitempty"` // digests of Images that it has
 }
 
@@ -55,7 +56,12 @@ type Image struct {
 }
 
 // IP is the address of the node.
-func (n *Node) IP() string { return NodeIP(n.Index) }
+func (n *Node) IP() string {
+	if n.Moved != "" {
+		return n.Moved
+	}
+	return NodeIP(n.Index)
+}
 
 // NodeIP is the address of the node with that number.
 func NodeIP(index int) string { return fmt.Sprintf("10.78.0.%d", 10+index) }
