@@ -25,6 +25,8 @@ type Cluster struct {
 	Scratch string
 	// Log gets a line for whatever is done.
 	Log func(format string, args ...any)
+
+	moved map[string]string // addresses of nodes that are not those of their numbers
 }
 
 // Name that kubeadm gives the lab's cluster, and a person types to confirm.
@@ -248,7 +250,7 @@ func (c *Cluster) Whole(ctx context.Context, n int, limit time.Duration) error {
 			if res, err := c.Etcdctl(ctx, node, "endpoint", "health"); err != nil {
 				return fmt.Errorf("%s: %w: %s", node, err, res.Err)
 			}
-			if _, err := c.On(ctx, node, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "--server", fmt.Sprintf("https://10.78.0.1%d:6443", i), "get", "--raw", "/readyz"); err != nil {
+			if _, err := c.On(ctx, node, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "--server", "https://"+c.Address(node)+":6443", "get", "--raw", "/readyz"); err != nil {
 				return err
 			}
 		}

@@ -45,8 +45,25 @@ while :; do "$@" >>"$log" 2>&1 & pid=$!; wait $pid; sleep 1; done`, "sh", log,
 		"--metrics-address", "0", "--health-address", "0")
 }
 
+// Move takes the power from a node and gives it back with another address.
+func (c *Cluster) Move(ctx context.Context, node, address string) error {
+	for _, args := range [][]string{{"kill", node}, {"move", node, address}, {"boot", node}} {
+		if _, err := c.Lab(ctx, args...); err != nil {
+			return err
+		}
+	}
+	if c.moved == nil {
+		c.moved = map[string]string{}
+	}
+	c.moved[node] = address
+	return nil
+}
+
 // Address of a node.
 func (c *Cluster) Address(node string) string {
+	if a := c.moved[node]; a != "" {
+		return a
+	}
 	return "10.78.0.1" + strings.TrimPrefix(node, "cp-")
 }
 
