@@ -37,7 +37,7 @@ func Test13Address(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if a, b := memberIDs(before), memberIDs(now); !slices.Equal(a, b) {
+				if a, b := ids(before), ids(now); !slices.Equal(a, b) {
 					t.Fatalf("the members are %x, and were %x", b, a)
 				}
 				for _, x := range now {
@@ -65,15 +65,6 @@ func Test13Address(t *testing.T) {
 	condition(ctx, t, "QuorumSafe", "True")
 	acks := nothingLost(ctx, t, w)
 	t.Logf("%d acknowledged writes, none lost, longest pause %s", len(acks), longestPause(acks))
-}
-
-func memberIDs(ms []harness.Member) []uint64 {
-	var out []uint64
-	for _, m := range ms {
-		out = append(out, m.ID)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // person runs the commands of the runbook on the node.
