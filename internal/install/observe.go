@@ -33,7 +33,9 @@ type host struct {
 	guarded       bool
 	// The manifests as they are to be, and the agent's as it is (nil: not placed).
 	wantEtcd, wantAgent, agent []byte
-	runtimeSocket              string
+	// wantKubeadm is kubeadm's own as it is to be put back; nil if none is kept.
+	wantKubeadm   []byte
+	runtimeSocket string
 }
 
 func readHost(p node.Paths, o Options) (*host, error) {
@@ -61,6 +63,11 @@ func readHost(p node.Paths, o Options) (*host, error) {
 	h.guarded = staticpod.IsGuarded(pod)
 	if h.kubeadm, err = readOptional(filepath.Join(p.Kubeadm(), staticpod.EtcdFile)); err != nil {
 		return nil, err
+	}
+	if h.guarded && h.kubeadm != nil && o.Image == "" { // an uninstallation
+		if h.wantKubeadm, err = staticpod.RenderKubeadm(h.kubeadm, h.live); err != nil {
+			return nil, err
+		}
 	}
 	if h.agent, err = readOptional(filepath.Join(p.Manifests(), staticpod.AgentFile)); err != nil {
 		return nil, err

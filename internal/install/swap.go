@@ -36,7 +36,7 @@ const (
 func (r *run) restartEtcd(ctx context.Context) error {
 	want, guarded := r.host.wantEtcd, true
 	if r.o.Image == "" {
-		want, guarded = r.host.kubeadm, false
+		want, guarded = r.host.wantKubeadm, false
 	}
 	old, err := r.containers(ctx, etcdPod)
 	if err != nil {

@@ -112,6 +112,29 @@ func RenderGuardedEtcd(manifest []byte, o Options) ([]byte, error) {
 	return marshal(pod)
 }
 
+// RenderKubeadm is the manifest that kubeadm made and that was kept, for an etcd that goes on as it runs in the guarded one:
+// with that one's image, flags and addresses. What was changed since belongs to the data: an older etcd does not start on
+// what a newer one has written, and none listens at an address that is gone. Where nothing was changed it is kept itself.
+func RenderKubeadm(kept, guarded []byte) ([]byte, error) {
+	was, err := parseEtcd(kept)
+	if err != nil {
+		return nil, fmt.Errorf("kubeadm's own, as it was kept: %w", err)
+	}
+	is, err := parseEtcd(guarded)
+	if err != nil {
+		return nil, err
+	}
+	c, have := &was.Spec.Containers[0], &is.Spec.Containers[0]
+	if c.Image == have.Image && slices.Equal(etcdCommand(was), etcdCommand(is)) {
+		return kept, nil
+	}
+	c.Image, c.Command, c.Args = have.Image, etcdCommand(is), nil
+	if _, ok := was.Annotations[advertised]; ok {
+		was.Annotations[advertised] = is.Annotations[advertised]
+	}
+	return marshal(was)
+}
+
 // probe points a probe at the guard and keeps its thresholds. A probe that is not there stays away: the person who
 // took it out of kubeadm's manifest had a reason.
 func probe(p **corev1.Probe, path string) {

@@ -219,3 +219,31 @@ func TestHeldBy(t *testing.T) {
 		}
 	}
 }
+
+// TestRenderKubeadm: what an uninstallation puts back runs on the data as it is by then, at the address of then.
+func TestRenderKubeadm(t *testing.T) {
+	kept := kubeadmManifest(t)
+	if got, err := RenderKubeadm(kept, guarded(t)); err != nil || !bytes.Equal(got, kept) {
+		t.Fatalf("nothing was changed, and it is not kubeadm's own: %v\n%s", err, got)
+	}
+	live, err := RenderRevision(guarded(t), Content{QuotaBytes: 4 << 30, Version: "3.7.3", Reason: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if live, err = RenderAddress(live, "10.90.0.11", "10.90.0.77"); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := RenderKubeadm(kept, live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := parsed(t, raw), parsed(t, bytes.ReplaceAll(kept, []byte("10.90.0.11"), []byte("10.90.0.77")))
+	c := &want.Spec.Containers[0]
+	c.Image, c.Command = "registry.k8s.io/etcd:3.7.3-0", append(c.Command, "--quota-backend-bytes=4294967296")
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%s", raw)
+	}
+	if _, err := RenderKubeadm([]byte("kind: Pod"), live); err == nil || !strings.Contains(err.Error(), "as it was kept") {
+		t.Errorf("a kept one that is none: %v", err)
+	}
+}
