@@ -82,7 +82,7 @@ func person(ctx context.Context, t *testing.T, node, old, address string) {
 	commands = strings.NewReplacer(example, "OLD="+old+" NEW="+address, "ENDPOINT", "10.78.0.10:6443", "CIDR", "10.97.0.0/16", "SANS", "10.78.0.10").Replace(commands)
 	// Here is no crictl, and the names of processes are cut off.
 	commands += "pkill -x kube-controller; pkill -x kube-scheduler; true\n"
-	res, err := lab.On(ctx, node, "sh", "-c", commands)
+	res, err := lab.On(ctx, node, "bash", "-c", commands)
 	must(t, err)
 	t.Logf("on %s:\n%s%s", node, res.Out, res.Err)
 }
