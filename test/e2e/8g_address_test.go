@@ -25,6 +25,9 @@ func Test13Address(t *testing.T) {
 	w := writer(ctx, t, "address")
 	must(t, w.UntilAcked(ctx, 20, soon))
 	for _, m := range []struct{ node, address string }{{"cp-3", "10.78.0.33"}, {"cp-2", "10.78.0.32"}} {
+		if t.Failed() {
+			break // a second one that is away would take the quorum
+		}
 		t.Run(m.node+" is at "+m.address, func(t *testing.T) {
 			before, _, err := lab.Members(ctx, "cp-1")
 			must(t, err)
