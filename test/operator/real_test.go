@@ -29,13 +29,15 @@ type real struct {
 }
 
 // newReal3 brings three of them up, without their agents.
-func (w *world) newReal3(t testing.TB) []*real {
+func (w *world) newReal3(t testing.TB) []*real { return w.newReal(t, 3) }
+
+func (w *world) newReal(t testing.TB, members int) []*real {
 	t.Helper()
 	raw, err := os.ReadFile("../../internal/staticpod/testdata/etcd-guarded.golden")
 	must(t, err)
 	var hosts []*host
 	var initial []string
-	for i := range 3 {
+	for i := range members {
 		h := w.newHost(t, "cp-"+strconv.Itoa(i+1), "10.99.0.1"+strconv.Itoa(i+1))
 		h.etcd.MetricsURL = "http://" + h.address + ":2381"
 		must(t, durable.MkdirAll(h.paths.Manifests(), 0o700))
