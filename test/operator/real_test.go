@@ -3,6 +3,7 @@
 package operator_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -38,10 +39,12 @@ func (w *world) newReal(t testing.TB, members int) []*real {
 	var hosts []*host
 	var initial []string
 	for i := range members {
-		h := w.newHost(t, "cp-"+strconv.Itoa(i+1), "10.99.0.1"+strconv.Itoa(i+1))
+		address := "10.99.0.1" + strconv.Itoa(i+1)
+		h := w.newHost(t, "cp-"+strconv.Itoa(i+1), address)
 		h.etcd.MetricsURL = "http://" + h.address + ":2381"
 		must(t, durable.MkdirAll(h.paths.Manifests(), 0o700))
-		must(t, staticpod.Place(h.paths.Manifests(), staticpod.EtcdFile, raw))
+		// With another address in it, the agent would take the node's for one that is gone.
+		must(t, staticpod.Place(h.paths.Manifests(), staticpod.EtcdFile, bytes.ReplaceAll(raw, []byte("10.90.0.11"), []byte(address))))
 		hosts, initial = append(hosts, h), append(initial, h.name+"="+h.etcd.PeerURL)
 	}
 	var out []*real
