@@ -101,13 +101,13 @@ func runPart(spec string) error {
 		go writeProfiles(filepath.Join(dir, p.Name))
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	debug.SetGCPercent(50) // as both programs do
 	if p.Root == "" {
 		return operator.Run(context.Background(), operator.Options{
 			Kubeconfig: p.Kubeconfig, Certs: p.Certs, MetricsAddress: p.Metrics, HealthAddress: "127.0.0.1:2385", Log: log, Every: p.Every,
 		})
 	}
 	debug.SetMemoryLimit(40 << 20) // as cmd/ceo does
-	debug.SetGCPercent(50)
 	a, err := agent.New(agent.Options{
 		Paths: node.Paths{Root: p.Root}, Version: "test", CRISocket: p.CRI, Own: p.Own, MetricsAddress: p.Metrics, Log: log,
 	})
