@@ -47,6 +47,7 @@ type Agent struct {
 	observed recovery.Observation
 	// heard is when each peer's agent answered last.
 	heard map[string]time.Time
+	data  dataSeen
 
 	act      sync.Mutex // one change of the node at a time
 	pkiFiles sync.Mutex // one change of etcd's certificates and CA at a time
