@@ -34,6 +34,7 @@ type still struct {
 	agents   []*part
 	guards   []*part
 	operator *part
+	waiting  *part // an operator that does not lead
 	audit    string
 }
 
@@ -70,11 +71,21 @@ func newStill(t testing.TB, members int, every time.Duration) *still {
 	}
 	s.untilGood(t)
 	s.newCluster(t)
-	s.operator = &part{Name: "operator", Kubeconfig: s.kubeconfig(t, dir), Certs: s.certs, Metrics: "10.99.0.11:2384", Every: every}
+	s.operator = &part{Name: "operator", Kubeconfig: s.kubeconfig(t, dir), Certs: s.certs, Health: "127.0.0.1:2385", Metrics: "10.99.0.11:2384", Every: every}
 	s.operator.start(t)
 	s.waitCondition(t, v1alpha1.ConditionQuorumSafe, metav1.ConditionTrue, v1alpha1.ReasonCanLoseOne)
 	s.waitCondition(t, v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonAtRest)
 	s.waitEndpoints(t, members, 0)
+	s.waiting = &part{Name: "operator-waiting", Kubeconfig: s.operator.Kubeconfig, Certs: s.certs, Health: "127.0.0.1:2386", Metrics: "10.99.0.12:2384", Every: every}
+	s.waiting.start(t)
+	etcdtest.Eventually(t, "the other operator to be ready", func() (bool, string) {
+		res, err := http.Get("http://" + s.waiting.Health + "/readyz")
+		if err != nil {
+			return false, err.Error()
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK, res.Status
+	})
 	s.atRest(t)
 	return s
 }

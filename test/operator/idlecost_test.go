@@ -101,7 +101,7 @@ type sample struct {
 }
 
 func (s *still) parts() []*part {
-	return append(append([]*part{s.operator}, s.agents...), s.guards...)
+	return append(append([]*part{s.operator, s.waiting}, s.agents...), s.guards...)
 }
 
 func (s *still) measure(t testing.TB) sample {
@@ -196,7 +196,7 @@ func (s *still) report(t testing.TB, before, after sample) string {
 		p("| %s | %.2f | %.1f MiB | %.1f MiB | %.1f MiB | %.1f MiB | %s |", x.Name, percent, mib("VmRSS"), mib("VmHWM"), mib("Pss"), mib("RssAnon"), verdict)
 	}
 	all := s.asked(t, before.at, after.at)
-	p("\nRequests of the operator to the API server, by its audit log; writes but the Lease's: %d.\n\n| verb | what | how often | a minute |\n|---|---|---|---|", len(writes(all)))
+	p("\nRequests of the two operators to the API server, by its audit log; writes but the Lease's: %d.\n\n| verb | what | how often | a minute |\n|---|---|---|---|", len(writes(all)))
 	count := map[string]int{}
 	for _, q := range all {
 		count[q.Verb+" | "+strings.Trim(q.ObjectRef.Resource+"/"+q.ObjectRef.Subresource+" "+q.ObjectRef.Name, "/ ")]++

@@ -40,8 +40,8 @@ type part struct {
 	// Of an agent.
 	Root, Own, CRI string
 	// Of an operator.
-	Kubeconfig, Certs string
-	Metrics           string
+	Kubeconfig, Certs, Health string
+	Metrics                   string
 	// Every is how often the operator looks; 0: as it is shipped. The shipped program takes no other.
 	Every time.Duration
 
@@ -57,7 +57,7 @@ func (p *part) start(t testing.TB) {
 		if p.Root != "" {
 			p.cmd = exec.Command(filepath.Join(bin, "ceo"), "agent", "--root="+p.Root, "--own="+p.Own, "--cri-socket="+p.CRI, "--metrics-address="+p.Metrics)
 		} else {
-			p.cmd = exec.Command(filepath.Join(bin, "ceo-operator"), "--kubeconfig="+p.Kubeconfig, "--certs="+p.Certs, "--metrics-address="+p.Metrics)
+			p.cmd = exec.Command(filepath.Join(bin, "ceo-operator"), "--kubeconfig="+p.Kubeconfig, "--certs="+p.Certs, "--metrics-address="+p.Metrics, "--health-address="+p.Health)
 		}
 	} else {
 		spec, err := json.Marshal(p)
@@ -104,7 +104,7 @@ func runPart(spec string) error {
 	debug.SetGCPercent(50) // as both programs do
 	if p.Root == "" {
 		return operator.Run(context.Background(), operator.Options{
-			Kubeconfig: p.Kubeconfig, Certs: p.Certs, MetricsAddress: p.Metrics, HealthAddress: "127.0.0.1:2385", Log: log, Every: p.Every,
+			Kubeconfig: p.Kubeconfig, Certs: p.Certs, MetricsAddress: p.Metrics, HealthAddress: p.Health, Log: log, Every: p.Every,
 		})
 	}
 	debug.SetMemoryLimit(40 << 20) // as cmd/ceo does
