@@ -92,6 +92,12 @@ bench: deps build build-lab build-load bench-storage ## All measurements: how lo
 bench-storage: deps-etcd deps-s3 build ## Restores and backups of 100 MB, 1 GB and 4 GB beside etcdutl, etcdctl and cp (needs 25 GB of disk)
 	timeout --foreground $(BENCH_LIMIT) go run ./bench/storage -ceo bin/ceo
 
+.PHONY: bench-idle
+bench-idle: deps build build-operator ## What operator, agents and guards cost while nothing happens: five members, CEO_IDLE_WINDOW (2m); see docs/idle.md
+	CEO_IDLE_BIN=$(abspath bin) CEO_IDLE_REPORT=$(abspath bin)/idle.md \
+		go test -tags integration -count=1 -timeout $(BENCH_LIMIT) -run '^$$' -bench '^BenchmarkIdle$$' -benchtime 1x ./test/operator/
+	cat bin/idle.md
+
 .PHONY: lint
 lint: lint-go lint-imports lint-modules lint-generated ## Linters, import rules, module files, generated files
 

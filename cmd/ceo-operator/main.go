@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,10 @@ func run() int {
 	return 0
 }
 
+// gcPercent trades a little time of a process that idles for half of its garbage. There is no soft limit beside it: what is
+// kept of the Nodes of a large cluster may be more than any, and the collector would never rest then.
+const gcPercent = 50
+
 func newCommand() *cobra.Command {
 	var o operator.Options
 	c := &cobra.Command{
@@ -38,6 +43,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			debug.SetGCPercent(gcPercent)
 			o.Log = slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("part", "operator")
 			return operator.Run(c.Context(), o)
 		},

@@ -23,7 +23,7 @@ const (
 
 // newAgentCommand is the agent's static pod.
 func newAgentCommand() *cobra.Command {
-	var root, socket, metrics string
+	var root, own, socket, metrics string
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Serve this control-plane node to the CLI and to the other nodes (the agent's static pod)",
@@ -32,7 +32,7 @@ func newAgentCommand() *cobra.Command {
 			debug.SetMemoryLimit(softMemory)
 			debug.SetGCPercent(gcPercent)
 			log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("part", "agent")
-			a, err := agent.New(agent.Options{Paths: node.Paths{Root: root}, Version: version, CRISocket: socket, Log: log, MetricsAddress: metrics})
+			a, err := agent.New(agent.Options{Paths: node.Paths{Root: root}, Version: version, CRISocket: socket, Log: log, MetricsAddress: metrics, Own: own})
 			if err != nil {
 				return err
 			}
@@ -42,6 +42,9 @@ func newAgentCommand() *cobra.Command {
 	c.Flags().StringVar(&socket, "cri-socket", cri.Sockets[0], "the container runtime's socket")
 	c.Flags().StringVar(&metrics, "metrics-address", agent.MetricsAddress, "where /metrics, /healthz and /readyz are served, in plain HTTP; 0 for nowhere")
 	c.Flags().StringVar(&root, "root", "", "prefix of all paths, for tests")
-	_ = c.Flags().MarkHidden("root") // fails only for a flag that does not exist
+	c.Flags().StringVar(&own, "own", "", "the one address to serve on and to find etcd at, for tests: several agents on one machine have one each")
+	for _, f := range []string{"root", "own"} {
+		_ = c.Flags().MarkHidden(f) // fails only for a flag that does not exist
+	}
 	return c
 }

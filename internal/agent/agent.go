@@ -47,6 +47,7 @@ type Agent struct {
 	observed recovery.Observation
 	// heard is when each peer's agent answered last.
 	heard map[string]time.Time
+	data  dataSeen
 
 	act      sync.Mutex // one change of the node at a time
 	pkiFiles sync.Mutex // one change of etcd's certificates and CA at a time
@@ -54,6 +55,7 @@ type Agent struct {
 	life     func() time.Duration
 	recover  recoveries
 	verified verifiedCache
+	seen     manifests
 	measures *measures
 	// metricsAddress is where they are served.
 	metricsAddress string

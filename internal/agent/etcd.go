@@ -45,7 +45,12 @@ type ownEtcd struct {
 	metrics string
 	mu      sync.Mutex
 	c       *etcdclient.Client
+	since   time.Time // of c
 }
+
+// connectionLife is how long a connection to the own etcd is used: that etcd accepts no new ones any more, its certificate
+// having expired say, is not seen by one that is there.
+const connectionLife = time.Minute
 
 func newOwnEtcd(pki, own string) *ownEtcd {
 	return &ownEtcd{pki: pki, url: ownURL(localClientURL, own), metrics: ownURL(localMetricsURL, own)}
@@ -57,8 +62,13 @@ const try = 2 * time.Second
 func (e *ownEtcd) client(ctx context.Context) (*etcdclient.Client, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.c != nil {
+	if e.c != nil && time.Since(e.since) < connectionLife {
 		return e.c, nil
+	}
+	if old := e.c; old != nil {
+		// Another look may be under way on it.
+		time.AfterFunc(2*change, func() { _ = old.Close() })
+		e.c = nil
 	}
 	u, err := url.Parse(e.url)
 	if err != nil {
@@ -74,6 +84,7 @@ func (e *ownEtcd) client(ctx context.Context) (*etcdclient.Client, error) {
 		return nil, err
 	}
 	e.c, err = etcdclient.Dial([]string{e.url}, tls)
+	e.since = time.Now()
 	return e.c, err
 }
 
@@ -135,13 +146,23 @@ func (e *ownEtcd) DeletePrefix(ctx context.Context, prefix string) (int64, error
 	return use(ctx, e, change, func(ctx context.Context, c *etcdclient.Client) (int64, error) { return c.DeletePrefix(ctx, prefix) })
 }
 
+// status asks a second time where the connection failed: it may be that of an etcd that was restarted since.
+func (e *ownEtcd) status(ctx context.Context) (etcdclient.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, try)
+	defer cancel()
+	ask := func(ctx context.Context, c *etcdclient.Client) (etcdclient.Status, error) { return c.OwnStatus(ctx) }
+	st, err := use(ctx, e, try, ask)
+	if err != nil && ctx.Err() == nil {
+		st, err = use(ctx, e, try, ask)
+	}
+	return st, err
+}
+
 // state is what this node's etcd answers, each part by itself: a part that
 // fails leaves the others.
 func (e *ownEtcd) state(ctx context.Context) *agentpb.Etcd {
 	out := &agentpb.Etcd{}
-	st, err := use(ctx, e, try, func(ctx context.Context, c *etcdclient.Client) (etcdclient.Status, error) {
-		return c.Status(ctx, e.url)
-	})
+	st, err := e.status(ctx)
 	if err != nil {
 		out.Error = err.Error()
 		return out
@@ -198,6 +219,8 @@ func readMetrics(ctx context.Context, from string, names ...string) (_ map[strin
 	if err != nil {
 		return nil, err
 	}
+	// It comes over the loopback: packing it costs etcd, and unpacking it this agent, more than it saves.
+	req.Header.Set("Accept-Encoding", "identity")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err

@@ -161,7 +161,40 @@ func isVoter(st *agentpb.Etcd, l node.Lineage) bool {
 
 // dataCluster is the cluster of the data on this node's disk, "" without data.
 func (a *Agent) dataCluster() (string, error) {
-	ids, err := datadir.ReadIDs(a.Config().DataDir)
+	id, err := dataClusterOf(a.Config().DataDir)
+	if err != nil {
+		id = ""
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.data = dataSeen{cluster: id, at: time.Now()}
+	return id, err
+}
+
+// dataSeen is what dataCluster found last; "" where it could not be read.
+type dataSeen struct {
+	cluster string
+	at      time.Time
+}
+
+// toldCluster is what peers are told: what was read at the last look for the fence. It is for people to read, and
+// each peer asks as often as the fence does. Whatever decides anything reads the data dir itself.
+func (a *Agent) toldCluster() string {
+	a.mu.Lock()
+	d := a.data
+	a.mu.Unlock()
+	if age := time.Since(d.at); age > peersEvery+peersEvery/4 {
+		id, err := a.dataCluster()
+		if err != nil {
+			return ""
+		}
+		return id
+	}
+	return d.cluster
+}
+
+func dataClusterOf(dir string) (string, error) {
+	ids, err := datadir.ReadIDs(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

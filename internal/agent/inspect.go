@@ -114,8 +114,12 @@ func (a *Agent) guarded() bool {
 		if err != nil {
 			continue
 		}
-		if pod, err := staticpod.Parse(raw); err == nil {
-			return staticpod.IsGuarded(pod)
+		is, err := a.seen.guarded.get(raw, func(raw []byte) (bool, error) {
+			pod, err := staticpod.Parse(raw)
+			return err == nil && staticpod.IsGuarded(pod), err
+		})
+		if err == nil {
+			return is
 		}
 	}
 	return false

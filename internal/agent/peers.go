@@ -45,10 +45,7 @@ func (a *Agent) identity() *agentpb.IdentityReply {
 	c := a.Config()
 	r := &agentpb.IdentityReply{
 		Node: peerToPB(selfPeer(c)), ClusterName: c.ClusterName, Peers: peersToPB(c.Peers), Lineage: lineageToPB(c.Lineage),
-		ServedRevision: a.served().Revision,
-	}
-	if id, err := a.dataCluster(); err == nil {
-		r.DataClusterId = id
+		ServedRevision: a.served().Revision, DataClusterId: a.toldCluster(),
 	}
 	if rec := a.recover.current(); rec != nil {
 		r.OpenRecovery = rec.GetId()

@@ -148,25 +148,47 @@ func (a *Agent) addressFacts() (addressFacts, error) {
 	f.operator = plainAddress(s.NodeAddress)
 	raw, err := os.ReadFile(filepath.Join(a.paths.Manifests(), staticpod.EtcdFile))
 	if err == nil {
-		pod, err := staticpod.Parse(raw)
-		if err != nil {
-			return f, fmt.Errorf("etcd's manifest: %w", err)
-		}
-		flags, err := staticpod.EtcdFlags(pod)
+		s, err := a.seen.served.get(raw, servedBy)
 		if err != nil {
 			return f, err
 		}
-		f.served = hostAddress(flags.AdvertiseClientURLs[0])
-		f.listens = slices.ContainsFunc(append(flags.ListenClientURLs, flags.ListenPeerURLs...), func(u string) bool { return hostAddress(u) == f.served })
+		f.served, f.listens = s.address, s.listens
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return f, fmt.Errorf("etcd's manifest: %w", err)
 	}
 	if raw, err := os.ReadFile(filepath.Join(a.paths.Manifests(), staticpod.APIServerFile)); err == nil {
-		if pod, err := staticpod.Parse(raw); err == nil {
-			f.apiServer = plainAddress(staticpod.FlagsOf(pod)["advertise-address"])
+		at, err := a.seen.apiServer.get(raw, func(raw []byte) (string, error) {
+			pod, err := staticpod.Parse(raw)
+			if err != nil {
+				return "", err
+			}
+			return plainAddress(staticpod.FlagsOf(pod)["advertise-address"]), nil
+		})
+		if err == nil {
+			f.apiServer = at
 		}
 	}
 	return f, nil
+}
+
+// servedAddress is where etcd's manifest has etcd, and whether it listens there, too.
+type servedAddress struct {
+	address string
+	listens bool
+}
+
+func servedBy(manifest []byte) (servedAddress, error) {
+	pod, err := staticpod.Parse(manifest)
+	if err != nil {
+		return servedAddress{}, fmt.Errorf("etcd's manifest: %w", err)
+	}
+	flags, err := staticpod.EtcdFlags(pod)
+	if err != nil {
+		return servedAddress{}, err
+	}
+	s := servedAddress{address: hostAddress(flags.AdvertiseClientURLs[0])}
+	s.listens = slices.ContainsFunc(append(flags.ListenClientURLs, flags.ListenPeerURLs...), func(u string) bool { return hostAddress(u) == s.address })
+	return s, nil
 }
 
 // hostAddress is the host of a URL where it is an address; "" for a name.

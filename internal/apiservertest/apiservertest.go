@@ -70,8 +70,8 @@ func Start(t testing.TB) *Server {
 	return StartOn(t, etcdtest.Start(t, etcdtest.Options{}))
 }
 
-// StartOn brings up a kube-apiserver on an etcd that runs already.
-func StartOn(t testing.TB, etcd *etcdtest.Cluster) *Server {
+// StartOn brings up a kube-apiserver on an etcd that runs already, with more flags where they are given.
+func StartOn(t testing.TB, etcd *etcdtest.Cluster, more ...string) *Server {
 	t.Helper()
 	bin := filepath.Join(BinDir(t), "kube-apiserver")
 	dir := t.TempDir()
@@ -82,6 +82,11 @@ func StartOn(t testing.TB, etcd *etcdtest.Cluster) *Server {
 		t.Fatal(err)
 	}
 	port := freePort(t)
+	for _, flag := range more {
+		if p, ok := strings.CutPrefix(flag, "--secure-port="); ok {
+			port = p
+		}
+	}
 	s := &Server{
 		Etcd: etcd, exited: make(chan struct{}), logPath: filepath.Join(dir, "kube-apiserver.log"),
 		Config: &rest.Config{
@@ -108,6 +113,7 @@ func StartOn(t testing.TB, etcd *etcdtest.Cluster) *Server {
 	if etcd.PKI != nil {
 		args = append(args, "--etcd-cafile="+etcd.PKI.CA, "--etcd-certfile="+etcd.PKI.ClientCert, "--etcd-keyfile="+etcd.PKI.ClientKey)
 	}
+	args = append(args, more...)
 	s.cmd = exec.Command(bin, args...) //nolint:gosec // the test's own binary
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// Were the test binary itself killed, no cleanup would run.

@@ -158,7 +158,11 @@ func Run(ctx context.Context, o Options) error {
 	}
 	logger := logr.FromSlogHandler(o.Log.Handler())
 	log.SetLogger(logger)
-	mgr, err := ctrl.NewManager(c, managerOptions(o, scheme, logger))
+	options := managerOptions(o, scheme, logger)
+	if options.Cache.HTTPClient, err = watching(c); err != nil {
+		return fmt.Errorf("the operator cannot start: %w", err)
+	}
+	mgr, err := ctrl.NewManager(c, options)
 	if err != nil {
 		return fmt.Errorf("the operator cannot start: %w", err)
 	}
@@ -172,6 +176,15 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("the operator ended: %w", err)
 	}
 	return nil
+}
+
+// watching is the client of the caches. requestLimit would end their watches each time it has passed: eight of them, four
+// times a minute, for ever. The API server ends them after some minutes. One that stands still answers no ping of HTTP/2
+// either, and its watches end after 45 s; what is written or read by itself is still given up after requestLimit.
+func watching(c *rest.Config) (*http.Client, error) {
+	c = rest.CopyConfig(c)
+	c.Timeout = 0
+	return rest.HTTPClientFor(c)
 }
 
 func managerOptions(o Options, scheme *runtime.Scheme, logger logr.Logger) ctrl.Options {

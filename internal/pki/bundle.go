@@ -66,16 +66,6 @@ func encodeBundle(certs []*x509.Certificate) []byte {
 	return b.Bytes()
 }
 
-// signerOf is the fingerprint of the one of these CAs that signed the certificate, "" if none did.
-func signerOf(cert *x509.Certificate, cas []*x509.Certificate) string {
-	for _, ca := range cas {
-		if cert.CheckSignatureFrom(ca) == nil {
-			return Fingerprint(ca)
-		}
-	}
-	return ""
-}
-
 // owner of a file; -1 leaves it.
 type owner struct{ uid, gid int }
 

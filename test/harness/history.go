@@ -26,6 +26,8 @@ type Op struct {
 	// Found is what a get, or a CAS that was refused, found.
 	Found   string  `json:"found,omitempty"`
 	Outcome Outcome `json:"outcome"`
+	// Again: the client's operation before failed, and it asks another member for the same.
+	Again bool `json:"again,omitempty"`
 	// Nanoseconds on one monotonic clock.
 	Call   int64  `json:"call"`
 	Return int64  `json:"return"`

@@ -12,25 +12,33 @@ import (
 // RecordHistory starts several clients straight on the client ports of these nodes' members; Load.History has what they
 // were told. Each run's keys and file have its name.
 func (c *Cluster) RecordHistory(ctx context.Context, run string, nodes ...string) (*Load, error) {
-	dir := filepath.Join(c.Scratch, "history-"+run)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := c.copyFiles(ctx, nodes[0], c.recorderCerts(run)); err != nil {
 		return nil, err
 	}
-	for from, to := range map[string]string{"ca.crt": "ca.crt", "healthcheck-client.crt": "client.crt", "healthcheck-client.key": "client.key"} {
-		res, err := c.On(ctx, nodes[0], "cat", "/etc/kubernetes/pki/etcd/"+from)
-		if err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(filepath.Join(dir, to), []byte(res.Out), 0o600); err != nil {
-			return nil, err
-		}
+	return c.record(ctx, run, nodes)
+}
+
+// recorderCerts are the certificates of a recorder: where a node has them, and where they go.
+func (c *Cluster) recorderCerts(run string) map[string]string {
+	dir := c.recorderDir(run)
+	return map[string]string{
+		"/etc/kubernetes/pki/etcd/ca.crt":                 filepath.Join(dir, "ca.crt"),
+		"/etc/kubernetes/pki/etcd/healthcheck-client.crt": filepath.Join(dir, "client.crt"),
+		"/etc/kubernetes/pki/etcd/healthcheck-client.key": filepath.Join(dir, "client.key"),
 	}
+}
+
+func (c *Cluster) recorderDir(run string) string { return filepath.Join(c.Scratch, "history-"+run) }
+
+func (c *Cluster) record(ctx context.Context, run string, nodes []string, flags ...string) (*Load, error) {
+	dir := c.recorderDir(run)
 	var endpoints []string
 	for _, n := range nodes {
 		endpoints = append(endpoints, "https://"+c.Address(n)+":2379")
 	}
 	file := filepath.Join(dir, "ops.jsonl")
-	return c.start(ctx, file, c.bin("load"), "history", "--endpoints", strings.Join(endpoints, ","), "--certs", dir, "--out", file, "--run", run)
+	args := []string{c.bin("load"), "history", "--endpoints", strings.Join(endpoints, ","), "--certs", dir, "--out", file, "--run", run}
+	return c.start(ctx, file, append(args, flags...)...)
 }
 
 // UntilRecorded waits until a recorder has n more operations that were answered than the history had then.

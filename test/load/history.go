@@ -28,6 +28,10 @@ type recorder struct {
 	keys      int
 	every     time.Duration
 	timeout   time.Duration
+	// retry makes a client ask the next member once more where one fails; it then begins a connection anew, with the
+	// certificates as they are in the folder, and does so after redial anyhow.
+	retry  bool
+	redial time.Duration
 
 	begun time.Time // one monotonic clock for all
 	mu    sync.Mutex
@@ -69,12 +73,10 @@ func (r *recorder) record(ctx context.Context, certs, out string) error {
 	var wg sync.WaitGroup
 	errs := make(chan error, r.clients)
 	for i := range r.clients {
-		c, err := dial(r.endpoints[i%len(r.endpoints)], config)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = c.Close() }()
-		wg.Go(func() { errs <- r.client(ctx, i, c) })
+		wg.Go(func() {
+			c := &connection{recorder: r, certs: certs, member: i}
+			errs <- errors.Join(r.client(ctx, i, c), c.close())
+		})
 	}
 	wg.Wait()
 	close(errs)
@@ -82,6 +84,9 @@ func (r *recorder) record(ctx context.Context, certs, out string) error {
 		if err != nil {
 			return err
 		}
+	}
+	if config, err = credentials(certs); err != nil { // they may be others by now
+		return fmt.Errorf("certificates for etcd: %w", err)
 	}
 	for i, endpoint := range r.endpoints {
 		if err := r.readAll(r.clients+i, endpoint, config); err != nil {
@@ -99,26 +104,41 @@ func dial(endpoint string, config *tls.Config) (*clientv3.Client, error) {
 	})
 }
 
-func (r *recorder) client(ctx context.Context, i int, c *clientv3.Client) error {
+func (r *recorder) client(ctx context.Context, i int, c *connection) error {
 	for n := 0; ctx.Err() == nil; n++ {
-		o := harness.Op{Client: i, Member: c.Endpoints()[0], Key: fmt.Sprintf("%skey-%d", r.prefix, rand.IntN(r.keys))} //nolint:gosec // load, not a secret
-		switch rand.IntN(4) {                                                                                           //nolint:gosec // load, not a secret
-		case 0:
-			o.Kind = harness.Put
-		case 1:
-			o.Kind, o.Expect = harness.CAS, r.seen(o.Key)
-		default:
-			o.Kind = harness.Get
-		}
-		if o.Kind != harness.Get {
-			o.Value = fmt.Sprintf("%d.%d", i, n)
-		}
-		if _, err := r.do(c, o); err != nil {
+		etcd, err := c.use()
+		if err != nil {
 			return err
+		}
+		o := r.next(i, n, etcd.Endpoints()[0])
+		answer, err := r.do(etcd, o)
+		if err != nil {
+			return err
+		}
+		if r.retry && answer.Outcome == harness.Unknown {
+			if err := r.again(c, o); err != nil {
+				return err
+			}
 		}
 		pause(ctx, r.every)
 	}
 	return nil
+}
+
+func (r *recorder) next(i, n int, member string) harness.Op {
+	o := harness.Op{Client: i, Member: member, Key: fmt.Sprintf("%skey-%d", r.prefix, rand.IntN(r.keys))} //nolint:gosec // load, not a secret
+	switch rand.IntN(4) {                                                                                 //nolint:gosec // load, not a secret
+	case 0:
+		o.Kind = harness.Put
+	case 1:
+		o.Kind, o.Expect = harness.CAS, r.seen(o.Key)
+	default:
+		o.Kind = harness.Get
+	}
+	if o.Kind != harness.Get {
+		o.Value = fmt.Sprintf("%d.%d", i, n)
+	}
+	return o
 }
 
 // readAll reads every key, linearizably.

@@ -61,13 +61,15 @@ func run() error {
 	certs := fs.String("certs", "", "history: folder with ca.crt, client.crt and client.key")
 	clients := fs.Int("clients", 6, "history: so many at the same time, each of one member")
 	keys := fs.Int("keys", 3, "history: so many keys")
+	retry := fs.Bool("retry", false, "history: ask the next member once more where one fails, on a new connection")
+	redial := fs.Duration("redial", 0, "history: how long a connection is used, before a new one is made with the certificates as they are then; 0: for ever")
 	if err := fs.Parse(os.Args[2:]); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if os.Args[1] == "history" {
-		r := recorder{endpoints: split(*endpoints), prefix: "/ceo-history/" + *run + "/", clients: *clients, keys: *keys, every: *every, timeout: *timeout}
+		r := recorder{endpoints: split(*endpoints), prefix: "/ceo-history/" + *run + "/", clients: *clients, keys: *keys, every: *every, timeout: *timeout, retry: *retry, redial: *redial}
 		if len(r.endpoints) == 0 {
 			return errors.New("history: no --endpoints")
 		}

@@ -28,7 +28,7 @@ func count(list string) int {
 }
 
 // waitEndpoints waits until so many are published, in the ConfigMap and in the slice, and so many of them unconfirmed.
-func (w *world) waitEndpoints(t *testing.T, want, unconfirmed int) *corev1.ConfigMap {
+func (w *world) waitEndpoints(t testing.TB, want, unconfirmed int) *corev1.ConfigMap {
 	t.Helper()
 	cm := &corev1.ConfigMap{}
 	etcdtest.Eventually(t, fmt.Sprintf("%d endpoints, %d of them unconfirmed", want, unconfirmed), func() (bool, string) {

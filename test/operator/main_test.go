@@ -36,8 +36,8 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if of := os.Getenv(agentOf); of != "" {
-		fmt.Fprintln(os.Stderr, runAgentProcess(of))
+	if of := os.Getenv(asPart); of != "" {
+		fmt.Fprintln(os.Stderr, runPart(of))
 		os.Exit(1)
 	}
 	if os.Getenv(inside) != "" {

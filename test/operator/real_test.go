@@ -3,6 +3,7 @@
 package operator_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -29,17 +30,21 @@ type real struct {
 }
 
 // newReal3 brings three of them up, without their agents.
-func (w *world) newReal3(t testing.TB) []*real {
+func (w *world) newReal3(t testing.TB) []*real { return w.newReal(t, 3) }
+
+func (w *world) newReal(t testing.TB, members int) []*real {
 	t.Helper()
 	raw, err := os.ReadFile("../../internal/staticpod/testdata/etcd-guarded.golden")
 	must(t, err)
 	var hosts []*host
 	var initial []string
-	for i := range 3 {
-		h := w.newHost(t, "cp-"+strconv.Itoa(i+1), "10.99.0.1"+strconv.Itoa(i+1))
+	for i := range members {
+		address := "10.99.0.1" + strconv.Itoa(i+1)
+		h := w.newHost(t, "cp-"+strconv.Itoa(i+1), address)
 		h.etcd.MetricsURL = "http://" + h.address + ":2381"
 		must(t, durable.MkdirAll(h.paths.Manifests(), 0o700))
-		must(t, staticpod.Place(h.paths.Manifests(), staticpod.EtcdFile, raw))
+		// With another address in it, the agent would take the node's for one that is gone.
+		must(t, staticpod.Place(h.paths.Manifests(), staticpod.EtcdFile, bytes.ReplaceAll(raw, []byte("10.90.0.11"), []byte(address))))
 		hosts, initial = append(hosts, h), append(initial, h.name+"="+h.etcd.PeerURL)
 	}
 	var out []*real

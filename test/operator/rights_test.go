@@ -26,7 +26,7 @@ import (
 const account = "system:serviceaccount:kube-system:ceo-operator"
 
 // grant gives the chart's roles to the chart's ServiceAccounts, and nothing else to anybody.
-func (w *world) grant(t *testing.T) {
+func (w *world) grant(t testing.TB) {
 	t.Helper()
 	values, err := chart.Values(ceo.Files, nil, nil)
 	must(t, err)

@@ -17,7 +17,7 @@ import (
 )
 
 // waitCondition waits until the EtcdCluster's condition has the status and the reason.
-func (w *world) waitCondition(t *testing.T, condition string, want metav1.ConditionStatus, reason string) v1alpha1.EtcdCluster {
+func (w *world) waitCondition(t testing.TB, condition string, want metav1.ConditionStatus, reason string) v1alpha1.EtcdCluster {
 	t.Helper()
 	var c v1alpha1.EtcdCluster
 	etcdtest.Eventually(t, fmt.Sprintf("%s to be %s, %s", condition, want, reason), func() (bool, string) {

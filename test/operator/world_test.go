@@ -57,7 +57,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // serve takes an apiserver for the world's.
-func (w *world) serve(t *testing.T, api *apiservertest.Server) {
+func (w *world) serve(t testing.TB, api *apiservertest.Server) {
 	t.Helper()
 	w.api = api
 	w.api.InstallCRDs(t, "../../charts/ceo/crds")
@@ -126,7 +126,7 @@ func (w *world) lastWrites() []string {
 	return w.wrote[max(0, len(w.wrote)-8):]
 }
 
-func (w *world) newNode(t *testing.T, name, address string) {
+func (w *world) newNode(t testing.TB, name, address string) {
 	t.Helper()
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"node-role.kubernetes.io/control-plane": ""}}}
 	must(t, w.client.Create(etcdtest.Context(t), n))
@@ -134,12 +134,12 @@ func (w *world) newNode(t *testing.T, name, address string) {
 	must(t, w.client.Status().Update(etcdtest.Context(t), n))
 }
 
-func (w *world) newCluster(t *testing.T) {
+func (w *world) newCluster(t testing.TB) {
 	t.Helper()
 	must(t, w.client.Create(etcdtest.Context(t), &v1alpha1.EtcdCluster{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.ClusterName}}))
 }
 
-func (w *world) cluster(t *testing.T) v1alpha1.EtcdCluster {
+func (w *world) cluster(t testing.TB) v1alpha1.EtcdCluster {
 	t.Helper()
 	var c v1alpha1.EtcdCluster
 	must(t, w.client.Get(etcdtest.Context(t), client.ObjectKey{Name: v1alpha1.ClusterName}, &c))

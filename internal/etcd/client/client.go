@@ -148,17 +148,34 @@ func (c *Client) Remove(ctx context.Context, id uint64) error {
 	return nil
 }
 
-// Status asks the member behind one endpoint.
+// Status asks the member behind one endpoint, on a connection that is made for it.
 func (c *Client) Status(ctx context.Context, endpoint string) (Status, error) {
 	r, err := c.c.Status(ctx, endpoint)
 	if err != nil {
 		return Status{}, fmt.Errorf("status of %s: %w", endpoint, err)
 	}
+	return statusOf((*pb.StatusResponse)(r)), nil
+}
+
+// OwnStatus asks the member of a client that has one endpoint, on the connection that is there: a handshake costs both
+// sides more than the answer.
+func (c *Client) OwnStatus(ctx context.Context) (Status, error) {
+	if len(c.endpoints) != 1 {
+		return Status{}, fmt.Errorf("status of one of %v: which one is asked could not be told", c.endpoints)
+	}
+	r, err := clientv3.RetryMaintenanceClient(c.c, c.c.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", c.endpoints[0], err)
+	}
+	return statusOf(r), nil
+}
+
+func statusOf(r *pb.StatusResponse) Status {
 	return Status{
 		ClusterID: r.Header.GetClusterId(), MemberID: r.Header.GetMemberId(), Version: r.Version,
 		Revision: r.Header.GetRevision(), DBSize: r.DbSize, DBInUse: r.DbSizeInUse, Leader: r.Leader,
 		RaftTerm: r.RaftTerm, RaftIndex: r.RaftIndex, AppliedIndex: r.RaftAppliedIndex, Learner: r.IsLearner, Errors: r.Errors,
-	}, nil
+	}
 }
 
 func fromPB(m *pb.Member) Member {
