@@ -59,5 +59,22 @@ func judge(ws []write, in span) Figures {
 	return f
 }
 
+// stalls are the writes that took so long, of those that overlap the longest alone, in the order of time.
+func stalls(ws []write, least time.Duration) []write {
+	ws = slices.DeleteFunc(slices.Clone(ws), func(w write) bool { return w.Ack-w.Call < least })
+	slices.SortFunc(ws, func(a, b write) int { return int(a.Call - b.Call) })
+	var out []write
+	for _, w := range ws {
+		last := len(out) - 1
+		switch {
+		case last < 0 || w.Call > out[last].Ack:
+			out = append(out, w)
+		case w.Ack-w.Call > out[last].Ack-out[last].Call:
+			out[last] = w
+		}
+	}
+	return out
+}
+
 // quantile of sorted values.
 func quantile(xs []float64, q float64) float64 { return xs[int(q*float64(len(xs)-1)+0.5)] }

@@ -26,6 +26,8 @@ const (
 	rest = 4 * time.Second
 	// after is how long what follows a step is counted to it: a promotion's stall comes after the promotion.
 	after = time.Second
+	// tell: a stall from here on is told with its time.
+	tell = 300 * time.Millisecond
 )
 
 // once runs one way through all steps.
@@ -123,6 +125,10 @@ func (b *bench) steps(ctx context.Context, w way, all []*machine, etcd *clientv3
 		}
 		s.Steps[step] = f
 		b.say("  %s: %.1f s, longest stall %.3f s, pause %.3f s, p99 %.3f s of %d writes", step, f.Seconds, f.Stall, f.Pause, f.P99, f.Writes)
+	}
+	for _, x := range stalls(writes, tell) {
+		// On the clock of the lines above, so that it can be seen what went on then.
+		b.say("  stalled for %.3f s at %.1f s", (x.Ack - x.Call).Seconds(), l.begun.Add(x.Call).Sub(b.started).Seconds())
 	}
 	s.Failed, s.Writes = l.failed, len(writes)
 	return kept(ctx, etcd, len(writes))
