@@ -92,6 +92,10 @@ bench: deps build build-lab build-load bench-storage ## All measurements: how lo
 bench-storage: deps-etcd deps-s3 build ## Restores and backups of 100 MB, 1 GB and 4 GB beside etcdutl, etcdctl and cp (needs 25 GB of disk)
 	timeout --foreground $(BENCH_LIMIT) go run ./bench/storage -ceo bin/ceo
 
+.PHONY: bench-scale
+bench-scale: deps-etcd build ## Write stalls while etcd grows from 1 to 3 to 5 members and back, beside a learner that is promoted at once
+	timeout --foreground $(BENCH_LIMIT) go run ./bench/scale -ceo bin/ceo
+
 .PHONY: lint
 lint: lint-go lint-imports lint-modules lint-generated ## Linters, import rules, module files, generated files
 
