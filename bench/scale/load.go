@@ -102,13 +102,6 @@ func (l *load) client(ctx context.Context, i int, c *clientv3.Client) {
 	}
 }
 
-// acked is how many writes were acknowledged so far.
-func (l *load) acked() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.writes)
-}
-
 // end waits for the clients, whose context has ended.
 func (l *load) end() []write {
 	l.wg.Wait()

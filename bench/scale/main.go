@@ -80,7 +80,7 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	f.Uint64Var(&o.seed, "seed", 1, "of the database")
 	f.IntVar(&o.rounds, "rounds", 3, "runs of each way")
 	f.IntVar(&o.clients, "clients", 8, "that write")
-	f.IntVar(&o.rate, "rate", 200, "writes a second, of all clients")
+	f.IntVar(&o.rate, "rate", 100, "writes a second, of all clients")
 	f.IntVar(&o.value, "value", 1024, "bytes of a value that is written")
 	f.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "ceo-bench-scale"), "where all files are written")
 	f.BoolVar(&o.keep, "keep", false, "keep the database in -dir for the next run")

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -112,7 +113,7 @@ func (w *byHand) stop() error { return nil }
 // add is a join of kubeadm: etcd refuses it until its members have been connected for some seconds.
 func (w *byHand) add(ctx context.Context, m *machine) error {
 	var id uint64
-	var initial []string
+	var members []*pb.Member
 	err := until(ctx, "etcd to take the member", stepLimit, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
@@ -121,21 +122,26 @@ func (w *byHand) add(ctx context.Context, m *machine) error {
 			add = w.etcd.MemberAdd
 		}
 		r, err := add(ctx, []string{m.peerURL()})
-		if err != nil {
+		if errors.Is(err, rpctypes.ErrPeerURLExist) {
+			// An answer that was lost. The quorum may be, too, until it has started.
+			members, err = listed(ctx, w.etcd)
 			return err
 		}
-		id = r.Member.ID
-		for _, x := range r.Members {
-			name := x.Name
-			if x.ID == id {
-				name = m.name
-			}
-			initial = append(initial, name+"="+x.PeerURLs[0])
+		if err == nil {
+			members = r.Members
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
+	}
+	var initial []string
+	for _, x := range members {
+		name := x.Name
+		if x.PeerURLs[0] == m.peerURL() {
+			name, id = m.name, x.ID
+		}
+		initial = append(initial, name+"="+x.PeerURLs[0])
 	}
 	if err := m.bare("--initial-cluster="+strings.Join(initial, ","), "--initial-cluster-state=existing"); err != nil {
 		return err
