@@ -115,20 +115,21 @@ func (w *byHand) add(ctx context.Context, m *machine) error {
 	var id uint64
 	var members []*pb.Member
 	err := until(ctx, "etcd to take the member", stepLimit, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		call, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		add := w.etcd.MemberAddAsLearner
 		if w.voter {
 			add = w.etcd.MemberAdd
 		}
-		r, err := add(ctx, []string{m.peerURL()})
-		if errors.Is(err, rpctypes.ErrPeerURLExist) {
-			// An answer that was lost. The quorum may be, too, until it has started.
-			members, err = listed(ctx, w.etcd)
-			return err
-		}
+		r, err := add(call, []string{m.peerURL()})
 		if err == nil {
 			members = r.Members
+			return nil
+		}
+		// The answer may be lost, and as a voter it has the quorum with it until it runs.
+		if ms, lerr := listed(ctx, w.etcd); lerr == nil && slices.ContainsFunc(ms, func(x *pb.Member) bool { return x.PeerURLs[0] == m.peerURL() }) {
+			members = ms
+			return nil
 		}
 		return err
 	})
