@@ -98,6 +98,10 @@ bench-idle: deps build build-operator ## What operator, agents and guards cost w
 		go test -tags integration -count=1 -timeout $(BENCH_LIMIT) -run '^$$' -bench '^BenchmarkIdle$$' -benchtime 1x ./test/operator/
 	cat bin/idle.md
 
+.PHONY: bench-scale
+bench-scale: deps-etcd build ## Write stalls while etcd grows from 1 to 3 to 5 members and back, beside a learner that is promoted at once
+	timeout --foreground $(BENCH_LIMIT) go run ./bench/scale -ceo bin/ceo
+
 .PHONY: lint
 lint: lint-go lint-imports lint-modules lint-generated ## Linters, import rules, module files, generated files
 

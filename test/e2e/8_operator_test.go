@@ -29,8 +29,18 @@ spec:
 // operated makes the API and starts an operator.
 func operated(ctx context.Context, t *testing.T) *harness.Load {
 	t.Helper()
-	must(t, lab.Install(ctx, "", 3))
-	whole(ctx, t)
+	return operatedOn(ctx, t, 3)
+}
+
+// operatedOn is operated, on a lab of so many nodes.
+func operatedOn(ctx context.Context, t *testing.T, n int) *harness.Load {
+	t.Helper()
+	var flags []string
+	if n == 1 {
+		flags = []string{"--accept-risk=downtime"} // nobody serves while its only etcd restarts
+	}
+	must(t, lab.Install(ctx, "", n, flags...))
+	must(t, lab.Whole(ctx, n, late))
 	// An API server whose etcd was restarted by the installation may cut a connection off.
 	must(t, harness.Until(ctx, "the API to be made", soon, func(ctx context.Context) error {
 		_, err := lab.Kubectl(ctx, "apply", "-f", filepath.Join(lab.Root, "charts/ceo/crds"))

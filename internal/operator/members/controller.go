@@ -42,7 +42,9 @@ type Controller struct {
 
 	memory memory
 	// acted is when the last call ended, whatever came of it. What was seen before that is not acted on any more.
-	acted   time.Time
+	acted time.Time
+	// made is when the last change was made.
+	made    time.Time
 	refused string // the last refusal that was told as an event
 	logged  string // the last failure that was logged
 
@@ -62,6 +64,16 @@ type shown struct {
 
 // callLimit bounds one change, with the time that another holder of the lock is waited for.
 const callLimit = 20 * time.Second
+
+// underWay is for how long after a change the looks are hastened while anything is left to be done or waited for. A learner
+// is promoted once it has applied what the leader had one look before (I8): with five seconds between two looks it may be as
+// much behind, and the step from one voter to two then holds all writes up until it has caught up. What takes longer than
+// this, as a learner whose machine does not start, is looked at as often as ever.
+const underWay = time.Minute
+
+func hastened(a etcd.Action, sinceMade time.Duration) bool {
+	return a.Kind != etcd.Settled && sinceMade >= 0 && sinceMade < underWay
+}
 
 // refresh is how often the words of one and the same wait are renewed: they say for how long it lasts, and each time is a
 // write.
@@ -109,6 +121,9 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	if a.Changes() {
 		c.act(ctx, o, g, a)
 	}
+	if hastened(a, c.Now().Sub(c.made)) {
+		c.Watch.Hasten()
+	}
 	return ctrl.Result{}, nil
 }
 
@@ -153,7 +168,7 @@ func (c *Controller) act(ctx context.Context, o observe.Observation, g gathered,
 		c.failed(o, a, log, name, err)
 		return
 	}
-	c.refused, c.logged = "", ""
+	c.refused, c.logged, c.made = "", "", c.acted
 	changes.WithLabelValues(string(a.Kind)).Inc()
 	log.Info("the membership was changed", "reason", a.Reason)
 	e := told[a.Kind]

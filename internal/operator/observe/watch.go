@@ -15,6 +15,8 @@ import (
 const (
 	Every           = 5 * time.Second
 	CataloguesEvery = 5 * time.Minute
+	// Soon is when a look that was hastened begins.
+	Soon = time.Second
 )
 
 // Watch looks again and again while this operator leads, and tells those who have subscribed.
@@ -29,6 +31,7 @@ type Watch struct {
 	backups Backups
 	subs    []chan event.GenericEvent
 	again   chan struct{}
+	hasten  chan struct{}
 }
 
 // Latest is the newest observation; false before the first.
@@ -75,14 +78,28 @@ func (w *Watch) ReadCatalogues() {
 	}
 }
 
+// Hasten has the next look begin Soon, and not at its time: something has just been changed, and what comes of it is waited
+// for. It is once; whoever waits on asks again at each look.
+func (w *Watch) Hasten() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hasten == nil {
+		return
+	}
+	select {
+	case w.hasten <- struct{}{}:
+	default:
+	}
+}
+
 // NeedLeaderElection makes the manager run it on the leader alone.
 func (w *Watch) NeedLeaderElection() bool { return true }
 
 // Start looks until ctx ends.
 func (w *Watch) Start(ctx context.Context) error {
 	w.mu.Lock()
-	w.again = make(chan struct{}, 1)
-	again := w.again
+	w.again, w.hasten = make(chan struct{}, 1), make(chan struct{}, 1)
+	again, hasten := w.again, w.hasten
 	w.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() { w.catalogues(ctx, again) })
@@ -90,11 +107,23 @@ func (w *Watch) Start(ctx context.Context) error {
 	t := time.NewTicker(w.Every)
 	defer t.Stop()
 	for {
+		select {
+		case <-hasten: // it is served by the look that begins now
+		default:
+		}
 		w.look(ctx, again)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+		case <-hasten:
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-t.C:
+			case <-time.After(Soon):
+				t.Reset(w.Every)
+			}
 		}
 	}
 }
