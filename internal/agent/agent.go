@@ -54,6 +54,7 @@ type Agent struct {
 	life     func() time.Duration
 	recover  recoveries
 	verified verifiedCache
+	servers  serversCache
 	measures *measures
 	// metricsAddress is where they are served.
 	metricsAddress string

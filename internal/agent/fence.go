@@ -92,6 +92,9 @@ func (a *Agent) fenceIfOld(ctx context.Context) error {
 		}
 		return a.stopComponents(ctx, engine.Components)
 	case unfence:
+		if err := a.ownEtcdAlone(ctx, engine.Components); err != nil {
+			return err
+		}
 		if err := a.startComponents(ctx, engine.Components, false); err != nil {
 			return err
 		}
