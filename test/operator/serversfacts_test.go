@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,7 +121,25 @@ func ownServerDown(t *testing.T) {
 	}
 	t.Logf("its own down: %d of 100 writes failed, the longest took %s", failed, worst)
 
-	began := time.Now()
+	etcd.Members[0].Start(t)
+	etcd.Members[0].WaitHealthy(t)
+	// Frozen, not dead: its connections stay, and whoever is sent to it waits until the client's keep-alive has found out.
+	must(t, syscall.Kill(etcd.Members[1].Pid(), syscall.SIGSTOP))
+	began, hung := time.Now(), 0
+	for i := 0; time.Since(began) < 75*time.Second; i++ {
+		at := time.Now()
+		if err := write(t, three, "frozen-"+strconv.Itoa(i)); err != nil || time.Since(at) > time.Second {
+			hung++
+			t.Logf("one of three frozen for %s: a write took %s: %v", time.Since(began), time.Since(at), err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("one of three frozen: %d writes of 75 s took more than a second", hung)
+	must(t, syscall.Kill(etcd.Members[1].Pid(), syscall.SIGCONT))
+	etcd.Members[1].WaitHealthy(t)
+	etcd.Members[0].Kill(t)
+
+	began = time.Now()
 	fresh := apiservertest.Launch(t, apiservertest.Options{Servers: etcd.Endpoints(), PKI: etcd.PKI})
 	fresh.WaitReady(t)
 	t.Logf("started while the first of three was down: ready after %s", time.Since(began))
