@@ -59,7 +59,8 @@ func (w *world) newServing3(t *testing.T) []*serving {
 	for _, r := range w.newReal3(t) {
 		s := &serving{real: r, t: t, violations: &wrong, all: &out}
 		s.cert, s.key = w.apiServerCert(t, r.paths, r.address)
-		s.put(t, strings.Replace(string(raw), "https://127.0.0.1:2379", r.etcd.ClientURL, 1))
+		s.put(t, strings.NewReplacer("https://127.0.0.1:2379", r.etcd.ClientURL, "192.0.2.11", r.address).Replace(string(raw)))
+		must(t, staticpod.Place(r.paths.Manifests(), staticpod.EtcdFile, []byte(strings.ReplaceAll(r.manifest(t), "10.90.0.11", r.address))))
 		out = append(out, s)
 	}
 	for _, s := range out {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
@@ -27,7 +26,14 @@ type Runtime struct {
 	beside      int
 	images      []string
 	pulled      []string
-	pods        map[string]map[string]string
+	pods        map[string]pod
+	begun       int
+}
+
+// pod is a static pod with one container, which has an id of its own each time that it is started.
+type pod struct {
+	id          string
+	annotations map[string]string
 }
 
 // RunPod makes a static pod run whose sandbox has the annotations; nil ends it.
@@ -35,18 +41,25 @@ func (r *Runtime) RunPod(name string, annotations map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.pods == nil {
-		r.pods = map[string]map[string]string{}
+		r.pods = map[string]pod{}
 	}
-	if r.pods[name] = annotations; annotations == nil {
+	if annotations == nil {
 		delete(r.pods, name)
+		return
 	}
+	r.begun++
+	r.pods[name] = pod{"-" + strconv.Itoa(r.begun), annotations}
 }
 
 // StopContainer implements the CRI for those of RunPod.
 func (r *Runtime) StopContainer(_ context.Context, req *runtimeapi.StopContainerRequest) (*runtimeapi.StopContainerResponse, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.pods, strings.TrimPrefix(req.GetContainerId(), "c-"))
+	for name, p := range r.pods {
+		if "c"+p.id == req.GetContainerId() {
+			delete(r.pods, name)
+		}
+	}
 	return &runtimeapi.StopContainerResponse{}, nil
 }
 
@@ -92,8 +105,8 @@ func (r *Runtime) ListContainers(context.Context, *runtimeapi.ListContainersRequ
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := &runtimeapi.ListContainersResponse{}
-	for name := range r.pods {
-		out.Containers = append(out.Containers, container("-"+name, name))
+	for name, p := range r.pods {
+		out.Containers = append(out.Containers, container(p.id, name))
 	}
 	if !r.running {
 		return out, nil
@@ -110,8 +123,8 @@ func (r *Runtime) ListPodSandbox(context.Context, *runtimeapi.ListPodSandboxRequ
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := &runtimeapi.ListPodSandboxResponse{Items: []*runtimeapi.PodSandbox{{Id: "s", Annotations: r.annotations}}}
-	for name, annotations := range r.pods {
-		out.Items = append(out.Items, &runtimeapi.PodSandbox{Id: "s-" + name, Annotations: annotations})
+	for _, p := range r.pods {
+		out.Items = append(out.Items, &runtimeapi.PodSandbox{Id: "s" + p.id, Annotations: p.annotations})
 	}
 	for i := range r.beside {
 		out.Items = append(out.Items, &runtimeapi.PodSandbox{Id: "s" + strconv.Itoa(i), Annotations: map[string]string{"kubernetes.io/config.source": "file"}})

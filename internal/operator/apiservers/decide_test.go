@@ -105,8 +105,12 @@ func TestDecide(t *testing.T) {
 		{"one in the list that is down stays (I23)", widened(3), func(v *View) { v.Members[2].Health = etcd.Unhealthy }, "", "", "", false},
 
 		{"its own is down: it waits", cluster(3), func(v *View) { v.Members[0].Health = etcd.Unhealthy; v.Nodes = v.Nodes[:1] }, "", "", "its own member is not healthy", true},
-		{"a node without a member of its own gets that first", widened(3), func(v *View) { v.Nodes = append(v.Nodes, Node{Name: "cp-9", Wanted: true, InService: true, Servers: []string{loopback, at(1)}}) }, "", "", "", false},
-		{"a node that is to have none", widened(3), func(v *View) { v.Nodes = append(v.Nodes, Node{Name: "cp-9", InService: true, Servers: []string{loopback}}) }, "cp-9", at(1) + " " + at(2) + " " + at(3), "no member's", false},
+		{"a node without a member of its own gets that first", widened(3), func(v *View) {
+			v.Nodes = append(v.Nodes, Node{Name: "cp-9", Wanted: true, InService: true, Servers: []string{loopback, at(1)}})
+		}, "", "", "", false},
+		{"a node that is to have none", widened(3), func(v *View) {
+			v.Nodes = append(v.Nodes, Node{Name: "cp-9", InService: true, Servers: []string{loopback}})
+		}, "cp-9", at(1) + " " + at(2) + " " + at(3), "no member's", false},
 		{"a node that is to have none: the first one answers", widened(3), func(v *View) {
 			v.Members[0].Health = etcd.Unhealthy
 			v.Nodes = append(v.Nodes, Node{Name: "cp-9", InService: true, Ready: true, Servers: []string{at(1), at(9), at(2)}})
