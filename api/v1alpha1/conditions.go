@@ -69,6 +69,8 @@ const (
 	ReasonRotatingCertificates = "RotatingCertificates"
 	ReasonRotatingCA           = "RotatingCA"
 	ReasonDefragmenting        = "Defragmenting"
+	// ReasonChangingEtcdServers: a kube-apiserver is restarted with another --etcd-servers.
+	ReasonChangingEtcdServers = "ChangingEtcdServers"
 	// ReasonWaiting: there is something to do that must not be done now; the message says for what it waits.
 	ReasonWaiting = "Waiting"
 )

@@ -56,6 +56,7 @@ type Agent struct {
 	recover  recoveries
 	verified verifiedCache
 	seen     manifests
+	servers  serversCache
 	measures *measures
 	// metricsAddress is where they are served.
 	metricsAddress string

@@ -92,6 +92,9 @@ func (a *Agent) fenceIfOld(ctx context.Context) error {
 		}
 		return a.stopComponents(ctx, engine.Components)
 	case unfence:
+		if err := a.ownEtcdAlone(ctx, engine.Components); err != nil {
+			return err
+		}
 		if err := a.startComponents(ctx, engine.Components, false); err != nil {
 			return err
 		}
@@ -120,10 +123,21 @@ func (a *Agent) fenceSelf(ctx context.Context, why string) error {
 	}
 	cur, _ := a.Config().Lineage.Current()
 	id := fmt.Sprintf("fence/epoch-%d", cur.Epoch)
-	if _, err := a.holdEtcd(ctx, node.Hold{ID: id, Reason: why, Since: time.Now().UTC(), Fast: true}); err != nil {
-		return err
+	stop := func() error { return a.stopComponents(ctx, engine.Components) }
+	// Both at once: with the etcd beside it gone, kube-apiserver would go on with the others of its list, and those may be of
+	// the cluster that lives (I4). Without a guard the kubelet is stopped for etcd's end: one after the other.
+	stopped := make(chan error, 1)
+	guarded := a.guarded()
+	if guarded {
+		go func() { stopped <- stop() }()
 	}
-	if err := a.stopComponents(ctx, engine.Components); err != nil {
+	_, err := a.holdEtcd(ctx, node.Hold{ID: id, Reason: why, Since: time.Now().UTC(), Fast: true})
+	if guarded {
+		err = errors.Join(err, <-stopped)
+	} else if err == nil {
+		err = stop()
+	}
+	if err != nil {
 		return err
 	}
 	return a.releaseEtcd(ctx, id)

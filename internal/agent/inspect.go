@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -193,10 +194,13 @@ func kubeletState(ctx context.Context) *agentpb.KubeletState {
 // apiServer asks this node's own kube-apiserver, which lets everybody read
 // /readyz, and answers there only when its etcd does.
 func (a *Agent) apiServer(ctx context.Context) *agentpb.APIServer {
+	out := &agentpb.APIServer{Etcd: a.etcdServers(ctx)}
 	if err := a.apiReady(ctx); err != nil {
-		return &agentpb.APIServer{Error: err.Error()}
+		out.Error = err.Error()
+		return out
 	}
-	return &agentpb.APIServer{Ready: true}
+	out.Ready = true
+	return out
 }
 
 func (a *Agent) apiReady(ctx context.Context) (err error) {
@@ -212,7 +216,7 @@ func (a *Agent) apiReady(ctx context.Context) (err error) {
 	}
 	// One connection a look: it is rare, and must not survive the apiserver.
 	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "kubernetes", MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort("127.0.0.1", "6443")+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(cmp.Or(a.own, "127.0.0.1"), "6443")+"/readyz", nil)
 	if err != nil {
 		return err
 	}

@@ -253,6 +253,11 @@ func (a *Agent) StartComponents(ctx context.Context, req *agentpb.StartComponent
 	}
 	a.act.Lock()
 	defer a.act.Unlock()
+	if req.GetOwnEtcdAlone() {
+		if err := a.ownEtcdAlone(ctx, req.GetComponents()); err != nil {
+			return nil, toStatus(err)
+		}
+	}
 	if err := a.startComponents(ctx, req.GetComponents(), req.GetWaitReady()); err != nil {
 		return nil, toStatus(err)
 	}

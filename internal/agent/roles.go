@@ -65,6 +65,7 @@ var table = map[string]rule{
 	"PlaceRevision":    {operators, "as ChangeMembers"},
 	"PlaceSettings":    {operators, "as ChangeMembers"},
 	"RotateCA":         {operators, "as ChangeMembers"},
+	"PlaceEtcdServers": {operators, "as ChangeMembers"},
 }
 
 // authorize answers whether the caller may make the call.

@@ -70,27 +70,52 @@ func Start(t testing.TB) *Server {
 	return StartOn(t, etcdtest.Start(t, etcdtest.Options{}))
 }
 
-// StartOn brings up a kube-apiserver on an etcd that runs already, with more flags where they are given.
-func StartOn(t testing.TB, etcd *etcdtest.Cluster, more ...string) *Server {
+// StartOn brings up a kube-apiserver on an etcd that runs already.
+func StartOn(t testing.TB, etcd *etcdtest.Cluster) *Server {
+	t.Helper()
+	s := Launch(t, Options{Servers: etcd.Endpoints(), PKI: etcd.PKI})
+	s.Etcd = etcd
+	s.WaitReady(t)
+	return s
+}
+
+// Options of one kube-apiserver.
+type Options struct {
+	Servers []string      // --etcd-servers
+	PKI     *etcdtest.PKI // etcd's; nil without TLS
+	// Bind is the address and port that it serves on; empty for a free one on loopback.
+	Bind string
+	// Flags that it gets as well; of two the last one counts.
+	Flags []string
+	// Cert and Key that it serves with, of the CA that CA names; empty for new ones.
+	Cert, Key, CA string
+}
+
+// Launch starts a kube-apiserver, and does not wait until it is ready.
+func Launch(t testing.TB, o Options) *Server {
 	t.Helper()
 	bin := filepath.Join(BinDir(t), "kube-apiserver")
 	dir := t.TempDir()
 	pki := etcdtest.NewPKI(t, dir)
+	if o.Cert == "" {
+		o.Cert, o.Key, o.CA = pki.ServerCert, pki.ServerKey, pki.CA
+	}
 	token := newToken(t)
 	tokens := filepath.Join(dir, "tokens.csv")
 	if err := os.WriteFile(tokens, []byte(token+",test,test,system:masters\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
-	for _, flag := range more {
-		if p, ok := strings.CutPrefix(flag, "--secure-port="); ok {
-			port = p
-		}
+	if o.Bind == "" {
+		o.Bind = net.JoinHostPort("127.0.0.1", freePort(t))
+	}
+	address, port, err := net.SplitHostPort(o.Bind)
+	if err != nil {
+		t.Fatal(err)
 	}
 	s := &Server{
-		Etcd: etcd, exited: make(chan struct{}), logPath: filepath.Join(dir, "kube-apiserver.log"),
+		exited: make(chan struct{}), logPath: filepath.Join(dir, "kube-apiserver.log"),
 		Config: &rest.Config{
-			Host: "https://127.0.0.1:" + port, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAFile: pki.CA},
+			Host: "https://" + o.Bind, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAFile: o.CA},
 			QPS: -1, Timeout: 30 * time.Second,
 		},
 	}
@@ -100,9 +125,9 @@ func StartOn(t testing.TB, etcd *etcdtest.Cluster, more ...string) *Server {
 	}
 	defer func() { _ = log.Close() }()
 	args := []string{
-		"--etcd-servers=" + strings.Join(etcd.Endpoints(), ","),
-		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + port,
-		"--tls-cert-file=" + pki.ServerCert, "--tls-private-key-file=" + pki.ServerKey,
+		"--etcd-servers=" + strings.Join(o.Servers, ","),
+		"--bind-address=" + address, "--advertise-address=" + address, "--secure-port=" + port,
+		"--tls-cert-file=" + o.Cert, "--tls-private-key-file=" + o.Key,
 		"--token-auth-file=" + tokens, "--authorization-mode=RBAC",
 		"--service-account-issuer=https://apiservertest.invalid",
 		"--service-account-key-file=" + pki.ServerKey, "--service-account-signing-key-file=" + pki.ServerKey,
@@ -110,10 +135,10 @@ func StartOn(t testing.TB, etcd *etcdtest.Cluster, more ...string) *Server {
 		// Nobody is there to make service accounts, and no other apiserver's lease matters.
 		"--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none",
 	}
-	if etcd.PKI != nil {
-		args = append(args, "--etcd-cafile="+etcd.PKI.CA, "--etcd-certfile="+etcd.PKI.ClientCert, "--etcd-keyfile="+etcd.PKI.ClientKey)
+	if o.PKI != nil {
+		args = append(args, "--etcd-cafile="+o.PKI.CA, "--etcd-certfile="+o.PKI.ClientCert, "--etcd-keyfile="+o.PKI.ClientKey)
 	}
-	args = append(args, more...)
+	args = append(args, o.Flags...)
 	s.cmd = exec.Command(bin, args...) //nolint:gosec // the test's own binary
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// Were the test binary itself killed, no cleanup would run.
@@ -126,15 +151,35 @@ func StartOn(t testing.TB, etcd *etcdtest.Cluster, more ...string) *Server {
 		close(s.exited)
 	}()
 	t.Cleanup(func() {
-		_ = s.cmd.Process.Kill()
-		<-s.exited
+		s.Kill()
 		if t.Failed() {
 			t.Logf("last of kube-apiserver's log:\n%s", s.LogTail(30))
 		}
 	})
-	s.waitReady(t)
 	return s
 }
+
+// Kill ends it at once.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.exited
+}
+
+// Pid of the process.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+// Exited reports whether it has ended.
+func (s *Server) Exited() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// WaitReady waits until it says that it is ready.
+func (s *Server) WaitReady(t testing.TB) { t.Helper(); s.waitReady(t) }
 
 func (s *Server) waitReady(t testing.TB) {
 	t.Helper()

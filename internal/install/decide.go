@@ -27,6 +27,7 @@ const (
 	MoveLeader
 	RestartEtcd
 	RemoveAgent
+	PutServersBack
 )
 
 // Plan is what will be done; no step is nothing to do.
@@ -126,6 +127,10 @@ func DecideUninstall(f Facts, acceptDowntime bool) (Plan, error) {
 	}
 	if f.AgentPlaced {
 		p.add(RemoveAgent, "remove the agent's static pod")
+	}
+	if f.ServersChanged {
+		// Last: as long as the agent is there, the operator may have it changed again.
+		p.add(PutServersBack, "put kube-apiserver's --etcd-servers back to what kubeadm had, and wait for it")
 	}
 	return p, nil
 }

@@ -95,6 +95,8 @@ func TestDecideUninstall(t *testing.T) {
 	}{
 		"installed":                         {facts: done(three...), want: []Action{RestartEtcd, RemoveAgent}},
 		"the leader":                        {facts: with(done(three...), func(f *Facts) { f.Leader = 1 }), want: []Action{MoveLeader, RestartEtcd, RemoveAgent}},
+		"kube-apiserver's list was changed": {facts: with(done(three...), func(f *Facts) { f.ServersChanged = true }), want: []Action{RestartEtcd, RemoveAgent, PutServersBack}},
+		"killed before the list was back":   {facts: with(fresh(three...), func(f *Facts) { f.ServersChanged = true }), want: []Action{PutServersBack}},
 		"never installed":                   {facts: fresh(three...)},
 		"killed half-way":                   {facts: with(done(three...), func(f *Facts) { f.Guarded = false }), want: []Action{RemoveAgent}},
 		"one member":                        {facts: done(voters(h)...), refused: "--accept-risk=downtime"},

@@ -18,6 +18,8 @@ type Facts struct {
 
 	// Guarded: the live etcd manifest has the guard. EtcdCurrent: it is what would be written.
 	Guarded, EtcdCurrent bool
+	// ServersChanged: kube-apiserver has a list of etcd servers that ceo gave it.
+	ServersChanged bool
 	// KubeadmSaved: kubeadm's own manifest is kept. KubeadmCurrent: it is the live one, if that is kubeadm's.
 	KubeadmSaved, KubeadmCurrent bool
 	AgentPlaced, AgentCurrent    bool

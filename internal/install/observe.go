@@ -148,7 +148,11 @@ func (h *host) facts(ctx context.Context, o Options, c *cluster, r *cri.Runtime,
 			f.Expired = append(f.Expired, cert.Path)
 		}
 	}
-	var err error
+	original, err := staticpod.OriginalServers(h.paths)
+	if err != nil {
+		return f, view{}, fmt.Errorf("which --etcd-servers kube-apiserver had before is not known: %w; set them by hand, and move the file away", err)
+	}
+	f.ServersChanged = original != nil
 	if f.Busy, err = h.busy(ctx, a); err != nil {
 		return f, view{}, err
 	}

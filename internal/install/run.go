@@ -179,6 +179,8 @@ func (r *run) apply(ctx context.Context, plan Plan, stillOurs func(context.Conte
 			}
 		case RemoveAgent:
 			err = r.removeAgent(ctx)
+		case PutServersBack:
+			err = r.putServersBack(ctx)
 		}
 		if err != nil {
 			return err

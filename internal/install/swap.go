@@ -30,6 +30,8 @@ const (
 const (
 	stopLimit    = time.Minute
 	restartLimit = 3 * time.Minute
+	// stopGrace is what a kube-apiserver gets to end in good order.
+	stopGrace = 5 * time.Second
 )
 
 // restartEtcd swaps etcd's manifest and waits for the member; if it does not come back, the manifest of before does.

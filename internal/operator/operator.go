@@ -30,6 +30,7 @@ import (
 	"clusteretcd.io/ceo/api/v1alpha1"
 	agentclient "clusteretcd.io/ceo/internal/agent/client"
 	"clusteretcd.io/ceo/internal/kubeapi"
+	"clusteretcd.io/ceo/internal/operator/apiservers"
 	"clusteretcd.io/ceo/internal/operator/backups"
 	"clusteretcd.io/ceo/internal/operator/endpoints"
 	"clusteretcd.io/ceo/internal/operator/maintenance"
@@ -68,7 +69,7 @@ type Options struct {
 
 	// What tests shorten.
 	Every, CataloguesEvery, Grace, InspectLimit, RolloutBound time.Duration
-	UnledEvery, UnledAfter, HashAfter                         time.Duration
+	UnledEvery, UnledAfter, HashAfter, Young                  time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -83,6 +84,7 @@ func (o Options) withDefaults() Options {
 		{&o.UnledEvery, maintenance.UnledEvery},
 		{&o.UnledAfter, maintenance.UnledAfter},
 		{&o.HashAfter, maintenance.HashAfter},
+		{&o.Young, apiservers.Young},
 	} {
 		if *d.p == 0 {
 			*d.p = d.d
@@ -245,11 +247,12 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 	rolls := &rollouts.Controller{Turn: turn, Client: mgr.GetClient(), Watch: watch, Agents: agents, Log: o.Log, Bound: o.RolloutBound}
 	ca := &tls.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Turn: turn, RollOuts: rolls}
 	member := &members.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
+	servers := &apiservers.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Turn: turn, First: []report.Reporter{member, rolls, ca}, Young: o.Young}
 	mender := &maintenance.Mender{Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
 	databases := &maintenance.Controller{Mender: mender, Client: mgr.GetClient(), Watch: watch, HashAfter: o.HashAfter}
 	for _, c := range []interface{ Register(ctrl.Manager) error }{
-		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Reporters: []report.Reporter{member, rolls, databases, ca}},
-		member, rolls, databases, ca,
+		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Reporters: []report.Reporter{member, rolls, databases, ca, servers}},
+		member, rolls, databases, ca, servers,
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
 		&rollbacks.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},

@@ -56,13 +56,19 @@ func newStill(t testing.TB, members int, every time.Duration) *still {
 	for _, n := range s.nodes {
 		c.Members = append(c.Members, n.etcd)
 	}
-	s.serve(t, apiservertest.StartOn(t, c, "--audit-log-path="+s.audit, "--audit-policy-file="+policy, "--secure-port=6443"))
+	// One for all nodes: each agent asks for it at its own address.
+	api := apiservertest.Launch(t, apiservertest.Options{
+		Servers: c.Endpoints(), PKI: c.PKI, Bind: "127.0.0.1:6443",
+		Flags: []string{"--audit-log-path=" + s.audit, "--audit-policy-file=" + policy, "--bind-address=0.0.0.0"},
+	})
+	api.Etcd = c
+	api.WaitReady(t)
+	s.serve(t, api)
 	s.grant(t)
 	ca, err := os.ReadFile(s.api.Config.CAFile)
 	must(t, err)
 	for _, n := range s.nodes {
 		n.runtime.Beside(12)
-		// It asks for /readyz on its node's loopback.
 		must(t, os.WriteFile(filepath.Join(n.paths.KubernetesPKI(), "ca.crt"), ca, 0o600))
 		p := &part{Name: "agent-" + n.name, Root: n.paths.Root, Own: n.address, CRI: n.cri(), Metrics: n.address + ":2383"}
 		p.start(t)

@@ -99,7 +99,7 @@ func (w *world) start(t *testing.T) (stop func()) {
 		Config: config, Certs: w.certs, MetricsAddress: "0", HealthAddress: "0", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Every: 200 * time.Millisecond, CataloguesEvery: 2 * time.Second, Grace: time.Millisecond, InspectLimit: 1200 * time.Millisecond,
 		RolloutBound: 20 * time.Second,
-		UnledEvery:   200 * time.Millisecond, UnledAfter: 2 * time.Second, HashAfter: time.Millisecond,
+		UnledEvery:   200 * time.Millisecond, UnledAfter: 2 * time.Second, HashAfter: time.Millisecond, Young: time.Millisecond,
 	}
 	go func() { done <- operator.Run(ctx, o) }()
 	var once sync.Once

@@ -1375,6 +1375,7 @@ type APIServer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ready         bool                   `protobuf:"varint,1,opt,name=ready,proto3" json:"ready,omitempty"`
 	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Etcd          *EtcdServers           `protobuf:"bytes,3,opt,name=etcd,proto3" json:"etcd,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1421,6 +1422,13 @@ func (x *APIServer) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *APIServer) GetEtcd() *EtcdServers {
+	if x != nil {
+		return x.Etcd
+	}
+	return nil
 }
 
 type Certificate struct {
@@ -1970,7 +1978,10 @@ type StartComponentsRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Components []string               `protobuf:"bytes,1,rep,name=components,proto3" json:"components,omitempty"`
 	// Return only once kube-apiserver says that it is ready.
-	WaitReady     bool `protobuf:"varint,2,opt,name=wait_ready,json=waitReady,proto3" json:"wait_ready,omitempty"`
+	WaitReady bool `protobuf:"varint,2,opt,name=wait_ready,json=waitReady,proto3" json:"wait_ready,omitempty"`
+	// kube-apiserver is given this node's own etcd alone: another of its list may
+	// be a member of a former epoch that is still alive (I3).
+	OwnEtcdAlone  bool `protobuf:"varint,3,opt,name=own_etcd_alone,json=ownEtcdAlone,proto3" json:"own_etcd_alone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2015,6 +2026,13 @@ func (x *StartComponentsRequest) GetComponents() []string {
 func (x *StartComponentsRequest) GetWaitReady() bool {
 	if x != nil {
 		return x.WaitReady
+	}
+	return false
+}
+
+func (x *StartComponentsRequest) GetOwnEtcdAlone() bool {
+	if x != nil {
+		return x.OwnEtcdAlone
 	}
 	return false
 }
@@ -4031,7 +4049,7 @@ var File_agent_proto protoreflect.FileDescriptor
 
 const file_agent_proto_rawDesc = "" +
 	"\n" +
-	"\vagent.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x11maintenance.proto\x1a\rmembers.proto\x1a\x0frevisions.proto\x1a\x0esettings.proto\"\x8f\x01\n" +
+	"\vagent.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x11maintenance.proto\x1a\rmembers.proto\x1a\x0frevisions.proto\x1a\rservers.proto\x1a\x0esettings.proto\"\x8f\x01\n" +
 	"\n" +
 	"Generation\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x1d\n" +
@@ -4165,10 +4183,11 @@ const file_agent_proto_rawDesc = "" +
 	"\x05image\x18\x05 \x01(\tR\x05image\"4\n" +
 	"\bManifest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\tR\x05state\"7\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\"t\n" +
 	"\tAPIServer\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xcc\x01\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12;\n" +
+	"\x04etcd\x18\x03 \x01(\v2'.clusteretcd.agent.v1alpha1.EtcdServersR\x04etcd\"\xcc\x01\n" +
 	"\vCertificate\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x127\n" +
@@ -4205,13 +4224,14 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"components\x18\x01 \x03(\tR\n" +
 	"components\"\x15\n" +
-	"\x13StopComponentsReply\"W\n" +
+	"\x13StopComponentsReply\"}\n" +
 	"\x16StartComponentsRequest\x12\x1e\n" +
 	"\n" +
 	"components\x18\x01 \x03(\tR\n" +
 	"components\x12\x1d\n" +
 	"\n" +
-	"wait_ready\x18\x02 \x01(\bR\twaitReady\"\x16\n" +
+	"wait_ready\x18\x02 \x01(\bR\twaitReady\x12$\n" +
+	"\x0eown_etcd_alone\x18\x03 \x01(\bR\fownEtcdAlone\"\x16\n" +
 	"\x14StartComponentsReply\"A\n" +
 	"\x15ArchiveDataDirRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
@@ -4339,7 +4359,7 @@ const file_agent_proto_rawDesc = "" +
 	"\tretention\x18\x02 \x01(\fR\tretention\x12\x14\n" +
 	"\x05store\x18\x03 \x01(\tR\x05store\"/\n" +
 	"\x11PruneBackupsReply\x12\x1a\n" +
-	"\bdecision\x18\x01 \x01(\fR\bdecision2\xb7\x1c\n" +
+	"\bdecision\x18\x01 \x01(\fR\bdecision2\xb3\x1d\n" +
 	"\x05Agent\x12b\n" +
 	"\bIdentity\x12+.clusteretcd.agent.v1alpha1.IdentityRequest\x1a).clusteretcd.agent.v1alpha1.IdentityReply\x12\\\n" +
 	"\aInspect\x12*.clusteretcd.agent.v1alpha1.InspectRequest\x1a%.clusteretcd.agent.v1alpha1.NodeState\x12^\n" +
@@ -4374,7 +4394,8 @@ const file_agent_proto_rawDesc = "" +
 	"\tHashStore\x12,.clusteretcd.agent.v1alpha1.HashStoreRequest\x1a*.clusteretcd.agent.v1alpha1.HashStoreReply\x12q\n" +
 	"\rPlaceRevision\x120.clusteretcd.agent.v1alpha1.PlaceRevisionRequest\x1a..clusteretcd.agent.v1alpha1.PlaceRevisionReply\x12q\n" +
 	"\rPlaceSettings\x120.clusteretcd.agent.v1alpha1.PlaceSettingsRequest\x1a..clusteretcd.agent.v1alpha1.PlaceSettingsReply\x12b\n" +
-	"\bRotateCA\x12+.clusteretcd.agent.v1alpha1.RotateCARequest\x1a).clusteretcd.agent.v1alpha1.RotateCAReplyB+Z)clusteretcd.io/ceo/internal/agent/agentpbb\x06proto3"
+	"\bRotateCA\x12+.clusteretcd.agent.v1alpha1.RotateCARequest\x1a).clusteretcd.agent.v1alpha1.RotateCAReply\x12z\n" +
+	"\x10PlaceEtcdServers\x123.clusteretcd.agent.v1alpha1.PlaceEtcdServersRequest\x1a1.clusteretcd.agent.v1alpha1.PlaceEtcdServersReplyB+Z)clusteretcd.io/ceo/internal/agent/agentpbb\x06proto3"
 
 var (
 	file_agent_proto_rawDescOnce sync.Once
@@ -4456,18 +4477,21 @@ var file_agent_proto_goTypes = []any{
 	(*Revisions)(nil),               // 63: clusteretcd.agent.v1alpha1.Revisions
 	(*Settings)(nil),                // 64: clusteretcd.agent.v1alpha1.Settings
 	(*CAState)(nil),                 // 65: clusteretcd.agent.v1alpha1.CAState
-	(*ChangeMembersRequest)(nil),    // 66: clusteretcd.agent.v1alpha1.ChangeMembersRequest
-	(*MaintainRequest)(nil),         // 67: clusteretcd.agent.v1alpha1.MaintainRequest
-	(*HashStoreRequest)(nil),        // 68: clusteretcd.agent.v1alpha1.HashStoreRequest
-	(*PlaceRevisionRequest)(nil),    // 69: clusteretcd.agent.v1alpha1.PlaceRevisionRequest
-	(*PlaceSettingsRequest)(nil),    // 70: clusteretcd.agent.v1alpha1.PlaceSettingsRequest
-	(*RotateCARequest)(nil),         // 71: clusteretcd.agent.v1alpha1.RotateCARequest
-	(*ChangeMembersReply)(nil),      // 72: clusteretcd.agent.v1alpha1.ChangeMembersReply
-	(*MaintainReply)(nil),           // 73: clusteretcd.agent.v1alpha1.MaintainReply
-	(*HashStoreReply)(nil),          // 74: clusteretcd.agent.v1alpha1.HashStoreReply
-	(*PlaceRevisionReply)(nil),      // 75: clusteretcd.agent.v1alpha1.PlaceRevisionReply
-	(*PlaceSettingsReply)(nil),      // 76: clusteretcd.agent.v1alpha1.PlaceSettingsReply
-	(*RotateCAReply)(nil),           // 77: clusteretcd.agent.v1alpha1.RotateCAReply
+	(*EtcdServers)(nil),             // 66: clusteretcd.agent.v1alpha1.EtcdServers
+	(*ChangeMembersRequest)(nil),    // 67: clusteretcd.agent.v1alpha1.ChangeMembersRequest
+	(*MaintainRequest)(nil),         // 68: clusteretcd.agent.v1alpha1.MaintainRequest
+	(*HashStoreRequest)(nil),        // 69: clusteretcd.agent.v1alpha1.HashStoreRequest
+	(*PlaceRevisionRequest)(nil),    // 70: clusteretcd.agent.v1alpha1.PlaceRevisionRequest
+	(*PlaceSettingsRequest)(nil),    // 71: clusteretcd.agent.v1alpha1.PlaceSettingsRequest
+	(*RotateCARequest)(nil),         // 72: clusteretcd.agent.v1alpha1.RotateCARequest
+	(*PlaceEtcdServersRequest)(nil), // 73: clusteretcd.agent.v1alpha1.PlaceEtcdServersRequest
+	(*ChangeMembersReply)(nil),      // 74: clusteretcd.agent.v1alpha1.ChangeMembersReply
+	(*MaintainReply)(nil),           // 75: clusteretcd.agent.v1alpha1.MaintainReply
+	(*HashStoreReply)(nil),          // 76: clusteretcd.agent.v1alpha1.HashStoreReply
+	(*PlaceRevisionReply)(nil),      // 77: clusteretcd.agent.v1alpha1.PlaceRevisionReply
+	(*PlaceSettingsReply)(nil),      // 78: clusteretcd.agent.v1alpha1.PlaceSettingsReply
+	(*RotateCAReply)(nil),           // 79: clusteretcd.agent.v1alpha1.RotateCAReply
+	(*PlaceEtcdServersReply)(nil),   // 80: clusteretcd.agent.v1alpha1.PlaceEtcdServersReply
 }
 var file_agent_proto_depIdxs = []int32{
 	62, // 0: clusteretcd.agent.v1alpha1.Generation.since:type_name -> google.protobuf.Timestamp
@@ -4498,93 +4522,96 @@ var file_agent_proto_depIdxs = []int32{
 	8,  // 25: clusteretcd.agent.v1alpha1.DataDir.members:type_name -> clusteretcd.agent.v1alpha1.Member
 	62, // 26: clusteretcd.agent.v1alpha1.Guard.decided_at:type_name -> google.protobuf.Timestamp
 	8,  // 27: clusteretcd.agent.v1alpha1.Etcd.members:type_name -> clusteretcd.agent.v1alpha1.Member
-	62, // 28: clusteretcd.agent.v1alpha1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	62, // 29: clusteretcd.agent.v1alpha1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	62, // 30: clusteretcd.agent.v1alpha1.ArchiveEntry.at:type_name -> google.protobuf.Timestamp
-	18, // 31: clusteretcd.agent.v1alpha1.ArchiveDataDirReply.entry:type_name -> clusteretcd.agent.v1alpha1.ArchiveEntry
-	0,  // 32: clusteretcd.agent.v1alpha1.ActivateRestoreRequest.generation:type_name -> clusteretcd.agent.v1alpha1.Generation
-	0,  // 33: clusteretcd.agent.v1alpha1.NoteEpochRequest.lineage:type_name -> clusteretcd.agent.v1alpha1.Generation
-	40, // 34: clusteretcd.agent.v1alpha1.SnapshotChunk.trailer:type_name -> clusteretcd.agent.v1alpha1.SnapshotTrailer
-	62, // 35: clusteretcd.agent.v1alpha1.SnapshotInfo.taken_at:type_name -> google.protobuf.Timestamp
-	46, // 36: clusteretcd.agent.v1alpha1.Plan.steps:type_name -> clusteretcd.agent.v1alpha1.Step
-	47, // 37: clusteretcd.agent.v1alpha1.Plan.risks:type_name -> clusteretcd.agent.v1alpha1.Risk
-	44, // 38: clusteretcd.agent.v1alpha1.RunRecoveryRequest.what:type_name -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
-	62, // 39: clusteretcd.agent.v1alpha1.Recovery.started:type_name -> google.protobuf.Timestamp
-	62, // 40: clusteretcd.agent.v1alpha1.RecoveryEvent.at:type_name -> google.protobuf.Timestamp
-	49, // 41: clusteretcd.agent.v1alpha1.RecoveryEvent.recovery:type_name -> clusteretcd.agent.v1alpha1.Recovery
-	2,  // 42: clusteretcd.agent.v1alpha1.Agent.Identity:input_type -> clusteretcd.agent.v1alpha1.IdentityRequest
-	4,  // 43: clusteretcd.agent.v1alpha1.Agent.Inspect:input_type -> clusteretcd.agent.v1alpha1.InspectRequest
-	5,  // 44: clusteretcd.agent.v1alpha1.Agent.Observe:input_type -> clusteretcd.agent.v1alpha1.ObserveRequest
-	19, // 45: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:input_type -> clusteretcd.agent.v1alpha1.HoldEtcdRequest
-	21, // 46: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:input_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdRequest
-	23, // 47: clusteretcd.agent.v1alpha1.Agent.StopComponents:input_type -> clusteretcd.agent.v1alpha1.StopComponentsRequest
-	25, // 48: clusteretcd.agent.v1alpha1.Agent.StartComponents:input_type -> clusteretcd.agent.v1alpha1.StartComponentsRequest
-	42, // 49: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:input_type -> clusteretcd.agent.v1alpha1.VerifySnapshotRequest
-	27, // 50: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:input_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirRequest
-	29, // 51: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:input_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirRequest
-	31, // 52: clusteretcd.agent.v1alpha1.Agent.StageRestore:input_type -> clusteretcd.agent.v1alpha1.StageRestoreRequest
-	33, // 53: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:input_type -> clusteretcd.agent.v1alpha1.ActivateRestoreRequest
-	35, // 54: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:input_type -> clusteretcd.agent.v1alpha1.NoteEpochRequest
-	37, // 55: clusteretcd.agent.v1alpha1.Agent.Kubelet:input_type -> clusteretcd.agent.v1alpha1.KubeletRequest
-	39, // 56: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:input_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
-	43, // 57: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:input_type -> clusteretcd.agent.v1alpha1.TakeSnapshotRequest
-	44, // 58: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:input_type -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
-	48, // 59: clusteretcd.agent.v1alpha1.Agent.RunRecovery:input_type -> clusteretcd.agent.v1alpha1.RunRecoveryRequest
-	50, // 60: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:input_type -> clusteretcd.agent.v1alpha1.WatchRecoveryRequest
-	52, // 61: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:input_type -> clusteretcd.agent.v1alpha1.ResumeRecoveryRequest
-	53, // 62: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:input_type -> clusteretcd.agent.v1alpha1.AbortRecoveryRequest
-	54, // 63: clusteretcd.agent.v1alpha1.Agent.LetGo:input_type -> clusteretcd.agent.v1alpha1.LetGoRequest
-	55, // 64: clusteretcd.agent.v1alpha1.Agent.CreateBackup:input_type -> clusteretcd.agent.v1alpha1.CreateBackupRequest
-	58, // 65: clusteretcd.agent.v1alpha1.Agent.ListBackups:input_type -> clusteretcd.agent.v1alpha1.ListBackupsRequest
-	56, // 66: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
-	56, // 67: clusteretcd.agent.v1alpha1.Agent.ProveBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
-	60, // 68: clusteretcd.agent.v1alpha1.Agent.PruneBackups:input_type -> clusteretcd.agent.v1alpha1.PruneBackupsRequest
-	56, // 69: clusteretcd.agent.v1alpha1.Agent.FetchBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
-	66, // 70: clusteretcd.agent.v1alpha1.Agent.ChangeMembers:input_type -> clusteretcd.agent.v1alpha1.ChangeMembersRequest
-	67, // 71: clusteretcd.agent.v1alpha1.Agent.Maintain:input_type -> clusteretcd.agent.v1alpha1.MaintainRequest
-	68, // 72: clusteretcd.agent.v1alpha1.Agent.HashStore:input_type -> clusteretcd.agent.v1alpha1.HashStoreRequest
-	69, // 73: clusteretcd.agent.v1alpha1.Agent.PlaceRevision:input_type -> clusteretcd.agent.v1alpha1.PlaceRevisionRequest
-	70, // 74: clusteretcd.agent.v1alpha1.Agent.PlaceSettings:input_type -> clusteretcd.agent.v1alpha1.PlaceSettingsRequest
-	71, // 75: clusteretcd.agent.v1alpha1.Agent.RotateCA:input_type -> clusteretcd.agent.v1alpha1.RotateCARequest
-	3,  // 76: clusteretcd.agent.v1alpha1.Agent.Identity:output_type -> clusteretcd.agent.v1alpha1.IdentityReply
-	7,  // 77: clusteretcd.agent.v1alpha1.Agent.Inspect:output_type -> clusteretcd.agent.v1alpha1.NodeState
-	6,  // 78: clusteretcd.agent.v1alpha1.Agent.Observe:output_type -> clusteretcd.agent.v1alpha1.Observation
-	20, // 79: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:output_type -> clusteretcd.agent.v1alpha1.HoldEtcdReply
-	22, // 80: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:output_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdReply
-	24, // 81: clusteretcd.agent.v1alpha1.Agent.StopComponents:output_type -> clusteretcd.agent.v1alpha1.StopComponentsReply
-	26, // 82: clusteretcd.agent.v1alpha1.Agent.StartComponents:output_type -> clusteretcd.agent.v1alpha1.StartComponentsReply
-	41, // 83: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
-	28, // 84: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirReply
-	30, // 85: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirReply
-	32, // 86: clusteretcd.agent.v1alpha1.Agent.StageRestore:output_type -> clusteretcd.agent.v1alpha1.StageRestoreReply
-	34, // 87: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:output_type -> clusteretcd.agent.v1alpha1.ActivateRestoreReply
-	36, // 88: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:output_type -> clusteretcd.agent.v1alpha1.NoteEpochReply
-	38, // 89: clusteretcd.agent.v1alpha1.Agent.Kubelet:output_type -> clusteretcd.agent.v1alpha1.KubeletReply
-	41, // 90: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
-	39, // 91: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
-	45, // 92: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:output_type -> clusteretcd.agent.v1alpha1.Plan
-	49, // 93: clusteretcd.agent.v1alpha1.Agent.RunRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	51, // 94: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:output_type -> clusteretcd.agent.v1alpha1.RecoveryEvent
-	49, // 95: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	49, // 96: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	49, // 97: clusteretcd.agent.v1alpha1.Agent.LetGo:output_type -> clusteretcd.agent.v1alpha1.Recovery
-	57, // 98: clusteretcd.agent.v1alpha1.Agent.CreateBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
-	59, // 99: clusteretcd.agent.v1alpha1.Agent.ListBackups:output_type -> clusteretcd.agent.v1alpha1.ListBackupsReply
-	57, // 100: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
-	57, // 101: clusteretcd.agent.v1alpha1.Agent.ProveBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
-	61, // 102: clusteretcd.agent.v1alpha1.Agent.PruneBackups:output_type -> clusteretcd.agent.v1alpha1.PruneBackupsReply
-	39, // 103: clusteretcd.agent.v1alpha1.Agent.FetchBackup:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
-	72, // 104: clusteretcd.agent.v1alpha1.Agent.ChangeMembers:output_type -> clusteretcd.agent.v1alpha1.ChangeMembersReply
-	73, // 105: clusteretcd.agent.v1alpha1.Agent.Maintain:output_type -> clusteretcd.agent.v1alpha1.MaintainReply
-	74, // 106: clusteretcd.agent.v1alpha1.Agent.HashStore:output_type -> clusteretcd.agent.v1alpha1.HashStoreReply
-	75, // 107: clusteretcd.agent.v1alpha1.Agent.PlaceRevision:output_type -> clusteretcd.agent.v1alpha1.PlaceRevisionReply
-	76, // 108: clusteretcd.agent.v1alpha1.Agent.PlaceSettings:output_type -> clusteretcd.agent.v1alpha1.PlaceSettingsReply
-	77, // 109: clusteretcd.agent.v1alpha1.Agent.RotateCA:output_type -> clusteretcd.agent.v1alpha1.RotateCAReply
-	76, // [76:110] is the sub-list for method output_type
-	42, // [42:76] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	66, // 28: clusteretcd.agent.v1alpha1.APIServer.etcd:type_name -> clusteretcd.agent.v1alpha1.EtcdServers
+	62, // 29: clusteretcd.agent.v1alpha1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	62, // 30: clusteretcd.agent.v1alpha1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	62, // 31: clusteretcd.agent.v1alpha1.ArchiveEntry.at:type_name -> google.protobuf.Timestamp
+	18, // 32: clusteretcd.agent.v1alpha1.ArchiveDataDirReply.entry:type_name -> clusteretcd.agent.v1alpha1.ArchiveEntry
+	0,  // 33: clusteretcd.agent.v1alpha1.ActivateRestoreRequest.generation:type_name -> clusteretcd.agent.v1alpha1.Generation
+	0,  // 34: clusteretcd.agent.v1alpha1.NoteEpochRequest.lineage:type_name -> clusteretcd.agent.v1alpha1.Generation
+	40, // 35: clusteretcd.agent.v1alpha1.SnapshotChunk.trailer:type_name -> clusteretcd.agent.v1alpha1.SnapshotTrailer
+	62, // 36: clusteretcd.agent.v1alpha1.SnapshotInfo.taken_at:type_name -> google.protobuf.Timestamp
+	46, // 37: clusteretcd.agent.v1alpha1.Plan.steps:type_name -> clusteretcd.agent.v1alpha1.Step
+	47, // 38: clusteretcd.agent.v1alpha1.Plan.risks:type_name -> clusteretcd.agent.v1alpha1.Risk
+	44, // 39: clusteretcd.agent.v1alpha1.RunRecoveryRequest.what:type_name -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
+	62, // 40: clusteretcd.agent.v1alpha1.Recovery.started:type_name -> google.protobuf.Timestamp
+	62, // 41: clusteretcd.agent.v1alpha1.RecoveryEvent.at:type_name -> google.protobuf.Timestamp
+	49, // 42: clusteretcd.agent.v1alpha1.RecoveryEvent.recovery:type_name -> clusteretcd.agent.v1alpha1.Recovery
+	2,  // 43: clusteretcd.agent.v1alpha1.Agent.Identity:input_type -> clusteretcd.agent.v1alpha1.IdentityRequest
+	4,  // 44: clusteretcd.agent.v1alpha1.Agent.Inspect:input_type -> clusteretcd.agent.v1alpha1.InspectRequest
+	5,  // 45: clusteretcd.agent.v1alpha1.Agent.Observe:input_type -> clusteretcd.agent.v1alpha1.ObserveRequest
+	19, // 46: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:input_type -> clusteretcd.agent.v1alpha1.HoldEtcdRequest
+	21, // 47: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:input_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdRequest
+	23, // 48: clusteretcd.agent.v1alpha1.Agent.StopComponents:input_type -> clusteretcd.agent.v1alpha1.StopComponentsRequest
+	25, // 49: clusteretcd.agent.v1alpha1.Agent.StartComponents:input_type -> clusteretcd.agent.v1alpha1.StartComponentsRequest
+	42, // 50: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:input_type -> clusteretcd.agent.v1alpha1.VerifySnapshotRequest
+	27, // 51: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:input_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirRequest
+	29, // 52: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:input_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirRequest
+	31, // 53: clusteretcd.agent.v1alpha1.Agent.StageRestore:input_type -> clusteretcd.agent.v1alpha1.StageRestoreRequest
+	33, // 54: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:input_type -> clusteretcd.agent.v1alpha1.ActivateRestoreRequest
+	35, // 55: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:input_type -> clusteretcd.agent.v1alpha1.NoteEpochRequest
+	37, // 56: clusteretcd.agent.v1alpha1.Agent.Kubelet:input_type -> clusteretcd.agent.v1alpha1.KubeletRequest
+	39, // 57: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:input_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
+	43, // 58: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:input_type -> clusteretcd.agent.v1alpha1.TakeSnapshotRequest
+	44, // 59: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:input_type -> clusteretcd.agent.v1alpha1.PlanRecoveryRequest
+	48, // 60: clusteretcd.agent.v1alpha1.Agent.RunRecovery:input_type -> clusteretcd.agent.v1alpha1.RunRecoveryRequest
+	50, // 61: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:input_type -> clusteretcd.agent.v1alpha1.WatchRecoveryRequest
+	52, // 62: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:input_type -> clusteretcd.agent.v1alpha1.ResumeRecoveryRequest
+	53, // 63: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:input_type -> clusteretcd.agent.v1alpha1.AbortRecoveryRequest
+	54, // 64: clusteretcd.agent.v1alpha1.Agent.LetGo:input_type -> clusteretcd.agent.v1alpha1.LetGoRequest
+	55, // 65: clusteretcd.agent.v1alpha1.Agent.CreateBackup:input_type -> clusteretcd.agent.v1alpha1.CreateBackupRequest
+	58, // 66: clusteretcd.agent.v1alpha1.Agent.ListBackups:input_type -> clusteretcd.agent.v1alpha1.ListBackupsRequest
+	56, // 67: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	56, // 68: clusteretcd.agent.v1alpha1.Agent.ProveBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	60, // 69: clusteretcd.agent.v1alpha1.Agent.PruneBackups:input_type -> clusteretcd.agent.v1alpha1.PruneBackupsRequest
+	56, // 70: clusteretcd.agent.v1alpha1.Agent.FetchBackup:input_type -> clusteretcd.agent.v1alpha1.BackupRequest
+	67, // 71: clusteretcd.agent.v1alpha1.Agent.ChangeMembers:input_type -> clusteretcd.agent.v1alpha1.ChangeMembersRequest
+	68, // 72: clusteretcd.agent.v1alpha1.Agent.Maintain:input_type -> clusteretcd.agent.v1alpha1.MaintainRequest
+	69, // 73: clusteretcd.agent.v1alpha1.Agent.HashStore:input_type -> clusteretcd.agent.v1alpha1.HashStoreRequest
+	70, // 74: clusteretcd.agent.v1alpha1.Agent.PlaceRevision:input_type -> clusteretcd.agent.v1alpha1.PlaceRevisionRequest
+	71, // 75: clusteretcd.agent.v1alpha1.Agent.PlaceSettings:input_type -> clusteretcd.agent.v1alpha1.PlaceSettingsRequest
+	72, // 76: clusteretcd.agent.v1alpha1.Agent.RotateCA:input_type -> clusteretcd.agent.v1alpha1.RotateCARequest
+	73, // 77: clusteretcd.agent.v1alpha1.Agent.PlaceEtcdServers:input_type -> clusteretcd.agent.v1alpha1.PlaceEtcdServersRequest
+	3,  // 78: clusteretcd.agent.v1alpha1.Agent.Identity:output_type -> clusteretcd.agent.v1alpha1.IdentityReply
+	7,  // 79: clusteretcd.agent.v1alpha1.Agent.Inspect:output_type -> clusteretcd.agent.v1alpha1.NodeState
+	6,  // 80: clusteretcd.agent.v1alpha1.Agent.Observe:output_type -> clusteretcd.agent.v1alpha1.Observation
+	20, // 81: clusteretcd.agent.v1alpha1.Agent.HoldEtcd:output_type -> clusteretcd.agent.v1alpha1.HoldEtcdReply
+	22, // 82: clusteretcd.agent.v1alpha1.Agent.ReleaseEtcd:output_type -> clusteretcd.agent.v1alpha1.ReleaseEtcdReply
+	24, // 83: clusteretcd.agent.v1alpha1.Agent.StopComponents:output_type -> clusteretcd.agent.v1alpha1.StopComponentsReply
+	26, // 84: clusteretcd.agent.v1alpha1.Agent.StartComponents:output_type -> clusteretcd.agent.v1alpha1.StartComponentsReply
+	41, // 85: clusteretcd.agent.v1alpha1.Agent.VerifySnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
+	28, // 86: clusteretcd.agent.v1alpha1.Agent.ArchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.ArchiveDataDirReply
+	30, // 87: clusteretcd.agent.v1alpha1.Agent.UnarchiveDataDir:output_type -> clusteretcd.agent.v1alpha1.UnarchiveDataDirReply
+	32, // 88: clusteretcd.agent.v1alpha1.Agent.StageRestore:output_type -> clusteretcd.agent.v1alpha1.StageRestoreReply
+	34, // 89: clusteretcd.agent.v1alpha1.Agent.ActivateRestore:output_type -> clusteretcd.agent.v1alpha1.ActivateRestoreReply
+	36, // 90: clusteretcd.agent.v1alpha1.Agent.NoteEpoch:output_type -> clusteretcd.agent.v1alpha1.NoteEpochReply
+	38, // 91: clusteretcd.agent.v1alpha1.Agent.Kubelet:output_type -> clusteretcd.agent.v1alpha1.KubeletReply
+	41, // 92: clusteretcd.agent.v1alpha1.Agent.PutSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotInfo
+	39, // 93: clusteretcd.agent.v1alpha1.Agent.TakeSnapshot:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
+	45, // 94: clusteretcd.agent.v1alpha1.Agent.PlanRecovery:output_type -> clusteretcd.agent.v1alpha1.Plan
+	49, // 95: clusteretcd.agent.v1alpha1.Agent.RunRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	51, // 96: clusteretcd.agent.v1alpha1.Agent.WatchRecovery:output_type -> clusteretcd.agent.v1alpha1.RecoveryEvent
+	49, // 97: clusteretcd.agent.v1alpha1.Agent.ResumeRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	49, // 98: clusteretcd.agent.v1alpha1.Agent.AbortRecovery:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	49, // 99: clusteretcd.agent.v1alpha1.Agent.LetGo:output_type -> clusteretcd.agent.v1alpha1.Recovery
+	57, // 100: clusteretcd.agent.v1alpha1.Agent.CreateBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	59, // 101: clusteretcd.agent.v1alpha1.Agent.ListBackups:output_type -> clusteretcd.agent.v1alpha1.ListBackupsReply
+	57, // 102: clusteretcd.agent.v1alpha1.Agent.VerifyBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	57, // 103: clusteretcd.agent.v1alpha1.Agent.ProveBackup:output_type -> clusteretcd.agent.v1alpha1.BackupEvent
+	61, // 104: clusteretcd.agent.v1alpha1.Agent.PruneBackups:output_type -> clusteretcd.agent.v1alpha1.PruneBackupsReply
+	39, // 105: clusteretcd.agent.v1alpha1.Agent.FetchBackup:output_type -> clusteretcd.agent.v1alpha1.SnapshotChunk
+	74, // 106: clusteretcd.agent.v1alpha1.Agent.ChangeMembers:output_type -> clusteretcd.agent.v1alpha1.ChangeMembersReply
+	75, // 107: clusteretcd.agent.v1alpha1.Agent.Maintain:output_type -> clusteretcd.agent.v1alpha1.MaintainReply
+	76, // 108: clusteretcd.agent.v1alpha1.Agent.HashStore:output_type -> clusteretcd.agent.v1alpha1.HashStoreReply
+	77, // 109: clusteretcd.agent.v1alpha1.Agent.PlaceRevision:output_type -> clusteretcd.agent.v1alpha1.PlaceRevisionReply
+	78, // 110: clusteretcd.agent.v1alpha1.Agent.PlaceSettings:output_type -> clusteretcd.agent.v1alpha1.PlaceSettingsReply
+	79, // 111: clusteretcd.agent.v1alpha1.Agent.RotateCA:output_type -> clusteretcd.agent.v1alpha1.RotateCAReply
+	80, // 112: clusteretcd.agent.v1alpha1.Agent.PlaceEtcdServers:output_type -> clusteretcd.agent.v1alpha1.PlaceEtcdServersReply
+	78, // [78:113] is the sub-list for method output_type
+	43, // [43:78] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -4595,6 +4622,7 @@ func file_agent_proto_init() {
 	file_maintenance_proto_init()
 	file_members_proto_init()
 	file_revisions_proto_init()
+	file_servers_proto_init()
 	file_settings_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

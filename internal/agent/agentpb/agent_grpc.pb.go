@@ -53,6 +53,7 @@ const (
 	Agent_PlaceRevision_FullMethodName    = "/clusteretcd.agent.v1alpha1.Agent/PlaceRevision"
 	Agent_PlaceSettings_FullMethodName    = "/clusteretcd.agent.v1alpha1.Agent/PlaceSettings"
 	Agent_RotateCA_FullMethodName         = "/clusteretcd.agent.v1alpha1.Agent/RotateCA"
+	Agent_PlaceEtcdServers_FullMethodName = "/clusteretcd.agent.v1alpha1.Agent/PlaceEtcdServers"
 )
 
 // AgentClient is the client API for Agent service.
@@ -132,6 +133,9 @@ type AgentClient interface {
 	PlaceSettings(ctx context.Context, in *PlaceSettingsRequest, opts ...grpc.CallOption) (*PlaceSettingsReply, error)
 	// RotateCA does one step of a change of etcd's CA on this node.
 	RotateCA(ctx context.Context, in *RotateCARequest, opts ...grpc.CallOption) (*RotateCAReply, error)
+	// PlaceEtcdServers changes --etcd-servers in kube-apiserver's manifest, and
+	// nothing else of it. It does not wait until the kubelet has started it.
+	PlaceEtcdServers(ctx context.Context, in *PlaceEtcdServersRequest, opts ...grpc.CallOption) (*PlaceEtcdServersReply, error)
 }
 
 type agentClient struct {
@@ -539,6 +543,16 @@ func (c *agentClient) RotateCA(ctx context.Context, in *RotateCARequest, opts ..
 	return out, nil
 }
 
+func (c *agentClient) PlaceEtcdServers(ctx context.Context, in *PlaceEtcdServersRequest, opts ...grpc.CallOption) (*PlaceEtcdServersReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlaceEtcdServersReply)
+	err := c.cc.Invoke(ctx, Agent_PlaceEtcdServers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServer is the server API for Agent service.
 // All implementations must embed UnimplementedAgentServer
 // for forward compatibility.
@@ -616,6 +630,9 @@ type AgentServer interface {
 	PlaceSettings(context.Context, *PlaceSettingsRequest) (*PlaceSettingsReply, error)
 	// RotateCA does one step of a change of etcd's CA on this node.
 	RotateCA(context.Context, *RotateCARequest) (*RotateCAReply, error)
+	// PlaceEtcdServers changes --etcd-servers in kube-apiserver's manifest, and
+	// nothing else of it. It does not wait until the kubelet has started it.
+	PlaceEtcdServers(context.Context, *PlaceEtcdServersRequest) (*PlaceEtcdServersReply, error)
 	mustEmbedUnimplementedAgentServer()
 }
 
@@ -727,6 +744,9 @@ func (UnimplementedAgentServer) PlaceSettings(context.Context, *PlaceSettingsReq
 }
 func (UnimplementedAgentServer) RotateCA(context.Context, *RotateCARequest) (*RotateCAReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateCA not implemented")
+}
+func (UnimplementedAgentServer) PlaceEtcdServers(context.Context, *PlaceEtcdServersRequest) (*PlaceEtcdServersReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlaceEtcdServers not implemented")
 }
 func (UnimplementedAgentServer) mustEmbedUnimplementedAgentServer() {}
 func (UnimplementedAgentServer) testEmbeddedByValue()               {}
@@ -1308,6 +1328,24 @@ func _Agent_RotateCA_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_PlaceEtcdServers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlaceEtcdServersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).PlaceEtcdServers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_PlaceEtcdServers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).PlaceEtcdServers(ctx, req.(*PlaceEtcdServersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Agent_ServiceDesc is the grpc.ServiceDesc for Agent service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1422,6 +1460,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RotateCA",
 			Handler:    _Agent_RotateCA_Handler,
+		},
+		{
+			MethodName: "PlaceEtcdServers",
+			Handler:    _Agent_PlaceEtcdServers_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -26,6 +26,41 @@ type Runtime struct {
 	beside      int
 	images      []string
 	pulled      []string
+	pods        map[string]pod
+	begun       int
+}
+
+// pod is a static pod with one container, which has an id of its own each time that it is started.
+type pod struct {
+	id          string
+	annotations map[string]string
+}
+
+// RunPod makes a static pod run whose sandbox has the annotations; nil ends it.
+func (r *Runtime) RunPod(name string, annotations map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pods == nil {
+		r.pods = map[string]pod{}
+	}
+	if annotations == nil {
+		delete(r.pods, name)
+		return
+	}
+	r.begun++
+	r.pods[name] = pod{"-" + strconv.Itoa(r.begun), annotations}
+}
+
+// StopContainer implements the CRI for those of RunPod.
+func (r *Runtime) StopContainer(_ context.Context, req *runtimeapi.StopContainerRequest) (*runtimeapi.StopContainerResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, p := range r.pods {
+		if "c"+p.id == req.GetContainerId() {
+			delete(r.pods, name)
+		}
+	}
+	return &runtimeapi.StopContainerResponse{}, nil
 }
 
 // Serve serves one on a socket until the test ends.
@@ -69,10 +104,14 @@ func (r *Runtime) Offer(image string) {
 func (r *Runtime) ListContainers(context.Context, *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.running {
-		return &runtimeapi.ListContainersResponse{}, nil
+	out := &runtimeapi.ListContainersResponse{}
+	for name, p := range r.pods {
+		out.Containers = append(out.Containers, container(p.id, name))
 	}
-	out := &runtimeapi.ListContainersResponse{Containers: []*runtimeapi.Container{container("", "etcd")}}
+	if !r.running {
+		return out, nil
+	}
+	out.Containers = append(out.Containers, container("", "etcd"))
 	for i := range r.beside {
 		out.Containers = append(out.Containers, container(strconv.Itoa(i), "other-"+strconv.Itoa(i)))
 	}
@@ -84,6 +123,9 @@ func (r *Runtime) ListPodSandbox(context.Context, *runtimeapi.ListPodSandboxRequ
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := &runtimeapi.ListPodSandboxResponse{Items: []*runtimeapi.PodSandbox{{Id: "s", Annotations: r.annotations}}}
+	for _, p := range r.pods {
+		out.Items = append(out.Items, &runtimeapi.PodSandbox{Id: "s" + p.id, Annotations: p.annotations})
+	}
 	for i := range r.beside {
 		out.Items = append(out.Items, &runtimeapi.PodSandbox{Id: "s" + strconv.Itoa(i), Annotations: map[string]string{"kubernetes.io/config.source": "file"}})
 	}

@@ -89,7 +89,7 @@ func (r *Run) finishJoined(ctx context.Context, pending []recovery.Step, v etcd.
 			}
 			ctx, cancel := context.WithTimeout(ctx, stepLimit)
 			defer cancel()
-			if _, err := a.StartComponents(ctx, &agentpb.StartComponentsRequest{Components: Components}); err != nil {
+			if _, err := a.StartComponents(ctx, &agentpb.StartComponentsRequest{Components: Components, OwnEtcdAlone: true}); err != nil {
 				return false, fmt.Errorf("start the control plane on %s: %w", s.Node, err)
 			}
 			failpoint(s.ID + ".do")

@@ -85,7 +85,7 @@ func (r *Run) do(ctx context.Context, s recovery.Step) (any, error) {
 		if _, err := a.Kubelet(ctx, &agentpb.KubeletRequest{Action: "start"}); err != nil {
 			return nil, err
 		}
-		_, err := a.StartComponents(ctx, &agentpb.StartComponentsRequest{Components: Components, WaitReady: true})
+		_, err := a.StartComponents(ctx, &agentpb.StartComponentsRequest{Components: Components, WaitReady: true, OwnEtcdAlone: true})
 		return nil, err
 	case recovery.StepAnnounce:
 		return nil, r.announce(ctx, s.Node, a)

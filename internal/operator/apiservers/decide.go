@@ -1,0 +1,396 @@
+// Package apiservers keeps each kube-apiserver's --etcd-servers on its own node's member first and on up to two others, so
+// that an API server outlives the etcd beside it. Each change restarts that kube-apiserver: there is one only where one is
+// needed, and one at a time.
+package apiservers
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"clusteretcd.io/ceo/internal/etcd"
+)
+
+// enough is how many voters a list has, where there are as many: one may be down, and with it the quorum of three is used
+// up. More would only be more connections, and more restarts as the cluster grows.
+const enough = 3
+
+// Node is one control-plane node, and its kube-apiserver.
+type Node struct {
+	Name string
+	// Unknown is why nothing is known of it now. It is left alone, and nothing is concluded from it (I23).
+	Unknown string
+	// InService: a kube-apiserver is to run here.
+	InService  bool
+	Ready      bool
+	Restarting bool
+	// Servers is its list; Local are the URLs by which it reaches its own member, the best first.
+	Servers, Local []string
+	// Wanted: it is to have a member.
+	Wanted bool
+	// Young: somebody else, kubeadm most often, has just written the manifest, and may be at work on the node.
+	Young bool
+}
+
+// Member is one of the cluster that lives.
+type Member struct {
+	ID      uint64
+	Node    string // that stands for it
+	URLs    []string
+	Voter   bool // and started
+	Started bool
+	Health  etcd.Health
+	Corrupt bool
+}
+
+func (m Member) serves() bool { return m.Voter && m.Health == etcd.Healthy && !m.Corrupt }
+
+// View is everything the decision is made of.
+type View struct {
+	Nodes   []Node
+	Members []Member
+	// Unread is why the members are not known from a quorum; nothing is decided then.
+	Unread string
+	// Busy is why nothing may be restarted now: a recovery, a roll-out, a change of the CA or of the membership, Unmanaged.
+	Busy string
+	// Last is the node that was changed last, until its kube-apiserver was seen to be ready with that list.
+	Last string
+}
+
+// Decision is at most one change. Without a node nothing is to be changed, or, with a reason, not now.
+type Decision struct {
+	Node         string
+	Servers, Was []string
+	Reason       string
+	// Waits: there is something to change that must not be changed now.
+	Waits bool
+}
+
+// Decide answers which node's list is to be changed next. It is pure.
+func Decide(v View) Decision {
+	if v.Unread != "" {
+		return Decision{Reason: v.Unread}
+	}
+	var wait Decision
+	later := func(format string, args ...any) {
+		if !wait.Waits {
+			wait = Decision{Waits: true, Reason: fmt.Sprintf(format, args...)}
+		}
+	}
+	for _, n := range v.order() {
+		need := v.need(n)
+		if need.why == "" {
+			continue
+		}
+		switch {
+		case v.Busy != "":
+			later("%s: %s; before that: %s", n.Name, need.why, v.Busy)
+		case need.wait != "":
+			later("%s: %s; not now: %s", n.Name, need.why, need.wait)
+		default:
+			if why := v.mustWait(n); why != "" {
+				later("%s: %s; not now: %s", n.Name, need.why, why)
+				continue
+			}
+			return Decision{Node: n.Name, Servers: need.servers, Was: n.Servers, Reason: n.Name + ": " + need.why}
+		}
+	}
+	return wait
+}
+
+// order: whose kube-apiserver does not serve is first, as nothing is taken away there.
+func (v View) order() []Node {
+	out := slices.Clone(v.Nodes)
+	rank := func(n Node) int {
+		if n.Ready {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(out, func(a, b Node) int {
+		if d := rank(a) - rank(b); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return out
+}
+
+// need is what is wrong with a node's list: why, what it is to be, and why that has to wait.
+type need struct {
+	why     string
+	servers []string
+	wait    string
+}
+
+func (v View) need(n Node) need {
+	if n.Unknown != "" || !n.InService || len(n.Servers) == 0 {
+		return need{}
+	}
+	own, has := v.own(n)
+	if n.Wanted && (!has || !own.Voter) {
+		return need{} // it gets its own member first: one restart, not two
+	}
+	l := v.classify(n)
+	goal := min(enough, v.voters())
+	var why string
+	switch {
+	case len(l.gone) > 0 && !v.unstarted():
+		why = strings.Join(l.gone, ", ") + " is no member's"
+		if l.known == 0 && n.Ready {
+			// It serves from there: this is another cluster's, or a former one's that is still alive. Both are for a person.
+			return need{why: fmt.Sprintf("none of %s is a member's, and kube-apiserver serves from there", strings.Join(n.Servers, ", ")), wait: "a person has to look which etcd that is"}
+		}
+	case has && own.Voter && !l.ownFirst:
+		why = "its own member is not the first"
+	case len(l.voters) < goal:
+		why = fmt.Sprintf("only %d of %d voters are in its list", len(l.voters), v.voters())
+	default:
+		return need{}
+	}
+	out := need{why: why}
+	out.servers = v.list(n, l)
+	got := v.classify(Node{Name: n.Name, Servers: out.servers, Local: n.Local})
+	switch {
+	case has && own.Voter && !own.serves():
+		out.wait = "its own member is not healthy"
+	case !slices.ContainsFunc(v.Members, func(m Member) bool { return m.serves() && slices.Contains(got.voters, m.ID) }):
+		out.wait = "no voter of the new list is healthy"
+	case len(l.gone) == 0 && v.growing():
+		out.wait = "the cluster is growing, and one restart is enough"
+	case len(l.gone) == 0 && len(got.voters) < goal && n.Ready:
+		out.wait = "not enough voters are healthy"
+	case n.Young:
+		out.wait = "kube-apiserver's manifest was written a moment ago, and kubeadm may be at work there"
+	case slices.Equal(out.servers, n.Servers):
+		return need{}
+	}
+	return out
+}
+
+// listed is what the URLs of a list are.
+type listed struct {
+	voters   []uint64
+	gone     []string // of no member
+	known    int      // of a member, or not to be told
+	ownFirst bool
+}
+
+func (v View) classify(n Node) listed {
+	var l listed
+	for i, s := range n.Servers {
+		m, of := v.memberOf(n, s)
+		if i == 0 {
+			l.ownFirst = of == ofMember && m.Node == n.Name
+		}
+		switch {
+		case of == ofNobody:
+			l.gone = append(l.gone, s)
+			continue
+		case of == ofMember && m.Voter && !slices.Contains(l.voters, m.ID):
+			l.voters = append(l.voters, m.ID)
+		}
+		l.known++
+	}
+	return l
+}
+
+type whose int
+
+const (
+	ofNobody whose = iota
+	ofMember
+	// ofName: a host name. Members say addresses, so that it cannot be told (I23).
+	ofName
+)
+
+func (v View) memberOf(n Node, server string) (Member, whose) {
+	own, has := v.own(n)
+	if isLocal(n, server) {
+		if has {
+			return own, ofMember
+		}
+		return Member{}, ofNobody
+	}
+	key := normal(server)
+	for _, m := range v.Members {
+		for _, u := range m.URLs {
+			if normal(u) == key {
+				return m, ofMember
+			}
+		}
+	}
+	if u, err := url.Parse(server); err == nil {
+		if _, err := netip.ParseAddr(u.Hostname()); err != nil {
+			return Member{}, ofName
+		}
+	}
+	return Member{}, ofNobody
+}
+
+// list is what a node's list is to be: its own member, what it has of the others, and healthy ones up to enough.
+func (v View) list(n Node, l listed) []string {
+	var out []string
+	var voters []uint64
+	own, has := v.own(n)
+	add := func(s string, m Member) {
+		if m.Voter && slices.Contains(voters, m.ID) {
+			return
+		}
+		out = append(out, s)
+		if m.Voter {
+			voters = append(voters, m.ID)
+		}
+	}
+	if has && own.Voter {
+		add(ownURL(n, own), own)
+	}
+	keep := func(healthy bool) {
+		for _, s := range n.Servers {
+			if m, of := v.memberOf(n, s); of == ofMember && m.Voter && m.serves() == healthy {
+				add(s, m)
+			}
+		}
+	}
+	keep(true)
+	fill := func() {
+		for _, m := range v.after(n.Name) {
+			if len(voters) < enough && m.serves() && len(m.URLs) > 0 {
+				add(m.URLs[0], m)
+			}
+		}
+	}
+	if len(voters) == 0 {
+		fill() // the first one has to answer
+	}
+	keep(false)
+	fill()
+	for _, s := range n.Servers {
+		switch _, of := v.memberOf(n, s); {
+		case of == ofName:
+			out = append(out, s)
+		case of == ofNobody && v.unstarted() && !isLocal(n, s):
+			out = append(out, s) // it may be the one that has not said its URL yet
+		}
+	}
+	return out
+}
+
+// ownURL is the local form that is in the list, else the best one.
+func ownURL(n Node, own Member) string {
+	for _, s := range n.Servers {
+		if isLocal(n, s) {
+			return s
+		}
+	}
+	if len(n.Local) > 0 {
+		return n.Local[0]
+	}
+	for _, s := range n.Servers {
+		if slices.ContainsFunc(own.URLs, func(u string) bool { return normal(u) == normal(s) }) {
+			return s
+		}
+	}
+	return own.URLs[0]
+}
+
+func isLocal(n Node, server string) bool {
+	u, err := url.Parse(server)
+	if err != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && a.Unmap().IsLoopback() || slices.Contains(n.Local, server)
+}
+
+// after are the members in the order of their nodes, beginning behind this one: so not all lists name the same two.
+func (v View) after(name string) []Member {
+	ms := slices.Clone(v.Members)
+	slices.SortFunc(ms, func(a, b Member) int { return strings.Compare(a.Node, b.Node) })
+	i := slices.IndexFunc(ms, func(m Member) bool { return m.Node > name })
+	if i < 0 {
+		return ms
+	}
+	return append(slices.Clone(ms[i:]), ms[:i]...)
+}
+
+func (v View) own(n Node) (Member, bool) {
+	i := slices.IndexFunc(v.Members, func(m Member) bool { return m.Node == n.Name && m.Started && len(m.URLs) > 0 })
+	if i < 0 {
+		return Member{}, false
+	}
+	return v.Members[i], true
+}
+
+func (v View) voters() int {
+	n := 0
+	for _, m := range v.Members {
+		if m.Voter {
+			n++
+		}
+	}
+	return n
+}
+
+// unstarted: one was added and has not said its URLs, so that whose a URL is cannot be told of all.
+func (v View) unstarted() bool {
+	return slices.ContainsFunc(v.Members, func(m Member) bool { return !m.Started || len(m.URLs) == 0 })
+}
+
+// growing: more voters come, and the list would have to be made longer again.
+func (v View) growing() bool {
+	if v.voters() >= enough {
+		return false
+	}
+	return slices.ContainsFunc(v.Members, func(m Member) bool { return !m.Voter }) ||
+		slices.ContainsFunc(v.Nodes, func(n Node) bool {
+			return n.Wanted && !slices.ContainsFunc(v.Members, func(m Member) bool { return m.Node == n.Name && m.Voter })
+		})
+}
+
+// mustWait is why this node's kube-apiserver must not be restarted beside the others; "" if it may be.
+func (v View) mustWait(n Node) string {
+	if n.Restarting {
+		return "its kube-apiserver is being restarted"
+	}
+	if v.Last != "" && v.Last != n.Name {
+		return "kube-apiserver on " + v.Last + " has to be back"
+	}
+	others, more := 0, false
+	for _, o := range v.Nodes {
+		if o.Name == n.Name {
+			continue
+		}
+		switch {
+		case o.Unknown != "":
+			more = true
+		case !o.InService:
+		case o.Restarting:
+			return "kube-apiserver on " + o.Name + " is being restarted"
+		case o.Ready:
+			others++
+		case n.Ready:
+			return "kube-apiserver on " + o.Name + " has to be ready"
+		}
+		more = more || o.InService
+	}
+	if n.Ready && others == 0 && more {
+		return "no other kube-apiserver is seen to be ready: the last one stays"
+	}
+	return ""
+}
+
+// normal is a URL as all are compared.
+func normal(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	host := strings.ToLower(u.Hostname())
+	if a, err := netip.ParseAddr(host); err == nil {
+		host = a.Unmap().String()
+	}
+	return u.Scheme + "|" + host + "|" + u.Port()
+}
