@@ -64,7 +64,7 @@ func (w *world) newServing3(t *testing.T) []*serving {
 		out = append(out, s)
 	}
 	for _, s := range out {
-		s.real.runReal(t)
+		s.runReal(t)
 		wg.Go(func() { s.kubelet(ctx) })
 		w.newNode(t, s.name, s.address)
 	}

@@ -30,6 +30,9 @@ import (
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 
 func TestServersFacts(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	t.Run("dead ones in the list", deadServers)
 	t.Run("its own is down", ownServerDown)
 	t.Run("two clusters in one list (I3)", twoClusters)
