@@ -69,6 +69,8 @@ type addressWatch struct {
 	seen     int
 	// lost is how often in a row the lock could not be had while etcd here served nobody.
 	lost int
+	// placed: etcd's manifest was changed.
+	placed bool
 	// complained is what was said of certificates.
 	complained map[string]string
 }
@@ -124,6 +126,9 @@ func (a *Agent) followAddress(ctx context.Context, w *addressWatch) {
 	case err != nil && ctx.Err() == nil:
 		a.sayAddress(w, "this node has another address, and is not there yet: tried again", d.reason+": "+err.Error())
 	case err == nil:
+		if w.placed {
+			a.freeKubelet(ctx)
+		}
 		a.log.Info("this node has another address", "from", f.configured, "to", d.to, "why", d.reason)
 		*w = addressWatch{}
 	}
@@ -298,7 +303,7 @@ func (a *Agent) moveEtcd(ctx context.Context, w *addressWatch, from, to string) 
 		return err
 	}
 	a.log.Info("etcd's manifest has this node's new address", "address", to, "revision", plan.Revision)
-	a.freeKubelet(ctx)
+	w.placed = true
 	return nil
 }
 

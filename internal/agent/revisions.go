@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"clusteretcd.io/ceo/internal/agent/agentpb"
+	"clusteretcd.io/ceo/internal/cri"
 	"clusteretcd.io/ceo/internal/durable"
 	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/revision"
@@ -36,38 +37,49 @@ func (a *Agent) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionReq
 	if err := a.readsLog(ctx, req); err != nil {
 		return nil, err
 	}
+	name, placed, err := a.placeRevision(ctx, req, plan)
+	if err != nil {
+		return nil, err
+	}
+	if placed {
+		a.freeKubelet(ctx)
+	}
+	return &agentpb.PlaceRevisionReply{Revision: name}, nil
+}
+
+// placeRevision places it, under the lock; false if it is there already.
+func (a *Agent) placeRevision(ctx context.Context, req *agentpb.PlaceRevisionRequest, plan revision.Plan) (name string, placed bool, err error) {
 	// Before anything is locked: a pull takes minutes, and a recovery must not wait for it.
 	if err := a.ensureImage(ctx, plan.Image()); err != nil {
-		return nil, err
+		return "", false, err
 	}
 	a.act.Lock()
 	defer a.act.Unlock()
 	// Meanwhile another call may have done it, or a recovery may have begun.
 	if plan, err = a.planRevision(req); err != nil {
-		return nil, toStatus(err)
+		return "", false, toStatus(err)
 	}
 	if plan.Already {
-		return &agentpb.PlaceRevisionReply{Revision: plan.Revision}, nil
+		return plan.Revision, false, nil
 	}
 	place := func(context.Context) error { return a.shelf().Place(plan, req.GetIll(), revision.Now()) }
 	who := fmt.Sprintf("a restart of etcd on %s with revision %s", a.Config().Name, plan.Revision)
 	err = a.restartUnderLock(ctx, who, req.GetRollBack(), place)
 	if err != nil && req.GetUnlocked() && lockIsLost(err) {
 		if why := a.mustWaitUnlocked(ctx); why != "" {
-			return nil, status.Errorf(codes.FailedPrecondition, "%s, and the lock could not be had (%v): nothing was placed", why, err)
+			return "", false, status.Errorf(codes.FailedPrecondition, "%s, and the lock could not be had (%v): nothing was placed", why, err)
 		}
 		a.log.Warn("the cluster's lock cannot be had, and this node's etcd serves nobody: its revision is placed without", "revision", plan.Revision, "error", err)
 		err = place(ctx)
 	}
 	switch {
 	case errors.Is(err, errMustNot):
-		return nil, status.Error(codes.FailedPrecondition, err.Error())
+		return "", false, status.Error(codes.FailedPrecondition, err.Error())
 	case err != nil:
-		return nil, toStatus(err)
+		return "", false, toStatus(err)
 	}
 	a.log.Info("etcd's revision is placed", "revision", plan.Revision, "rollBack", req.GetRollBack(), "reason", req.GetReason())
-	a.freeKubelet(ctx)
-	return &agentpb.PlaceRevisionReply{Revision: plan.Revision}, nil
+	return plan.Revision, true, nil
 }
 
 // freeLimit bounds the end of the API server below.
@@ -77,11 +89,25 @@ const freeLimit = 15 * time.Second
 // make etcd's mirror pod; with its etcd gone it answers neither, and etcd was seen to start 100 s later. One that is gone
 // refuses at once; the kubelet brings it back, and it waits for etcd. It serves nobody without etcd anyhow. That it does
 // not end costs time, and nothing else.
+//
+// A kubelet that has not reached an API server since its own start, as after a loss of power where etcd could not start as
+// its manifest was, never ends the pod of before and so never starts the next; and one whose etcd has failed often waits
+// for up to five minutes. Where nothing of etcd runs for a while, it is started anew: both are forgotten then. No change of
+// the node is held up for it.
 func (a *Agent) freeKubelet(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), freeLimit)
 	defer cancel()
 	if err := a.cri.StopStatic(ctx, []string{"kube-apiserver"}, 2*time.Second); err != nil {
 		a.log.Warn("kube-apiserver was not ended: the kubelet may take two minutes to restart etcd", "error", err)
+	}
+	cs, err := a.cri.List(ctx)
+	if err != nil || len(cri.RunningStatic(cs, "etcd")) > 0 {
+		return // not known, or there is one for the kubelet to end
+	}
+	started, cancelStarted := context.WithTimeout(context.WithoutCancel(ctx), kickAfter+freeLimit)
+	defer cancelStarted()
+	if err := a.untilRunning(started, []string{"etcd"}); err != nil {
+		a.log.Warn("etcd does not run with its changed manifest yet", "error", err)
 	}
 }
 
