@@ -48,6 +48,9 @@ type Agent struct {
 	// heard is when each peer's agent answered last.
 	heard map[string]time.Time
 	data  dataSeen
+	// servedFile is the served.json that servedIs was read from.
+	servedFile os.FileInfo
+	servedIs   node.Served
 
 	act      sync.Mutex // one change of the node at a time
 	pkiFiles sync.Mutex // one change of etcd's certificates and CA at a time

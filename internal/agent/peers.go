@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -199,11 +200,27 @@ func (a *Agent) watchEtcd(ctx context.Context) error {
 	}
 }
 
-// served is the highest revision ever recorded here; zero if none was.
+// served is the highest revision ever recorded here; zero if none was. Each peer asks for it every two seconds: the file is
+// read when it is another one, which every record of it is.
 func (a *Agent) served() node.Served {
+	info, err := os.Stat(a.paths.Served())
+	if err != nil {
+		info = nil
+	}
+	a.mu.Lock()
+	seen, is := a.servedFile, a.servedIs
+	a.mu.Unlock()
+	if info != nil && seen != nil && os.SameFile(seen, info) && seen.ModTime().Equal(info.ModTime()) && seen.Size() == info.Size() {
+		return is
+	}
 	s, err := durable.ReadJSON[node.Served](a.paths.Served())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		a.log.Warn("the record of the served revision cannot be read", "error", err)
+	}
+	if err == nil {
+		a.mu.Lock()
+		a.servedFile, a.servedIs = info, s
+		a.mu.Unlock()
 	}
 	return s
 }

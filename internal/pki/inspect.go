@@ -27,21 +27,16 @@ type Info struct {
 
 // InspectWith is Inspect that says as well which of the CAs signed each certificate.
 func InspectWith(cas []*x509.Certificate, dirs ...string) []Info {
-	infos := Inspect(dirs...)
-	for i, info := range infos {
-		if info.Error != "" {
-			continue
-		}
-		if cert, err := readCertificate(info.Path); err == nil {
-			infos[i].SignedBy = signerOf(cert, cas)
-		}
-	}
-	return infos
+	return inspect(dirs, func(i *Info, cert *x509.Certificate) { i.SignedBy = signerOf(cert, cas) })
 }
 
 // Inspect reads every *.crt below the folders. A file that cannot be read is in the answer with its error; a folder that
 // is not there has no certificates.
 func Inspect(dirs ...string) []Info {
+	return inspect(dirs, func(*Info, *x509.Certificate) {})
+}
+
+func inspect(dirs []string, also func(*Info, *x509.Certificate)) []Info {
 	var infos []Info
 	for _, dir := range dirs {
 		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -51,7 +46,7 @@ func Inspect(dirs ...string) []Info {
 					infos = append(infos, Info{Path: path, Error: err.Error()})
 				}
 			case !entry.IsDir() && strings.HasSuffix(path, ".crt"):
-				infos = append(infos, inspectFile(path))
+				infos = append(infos, inspectFile(path, also))
 			}
 			return nil
 		})
@@ -60,7 +55,7 @@ func Inspect(dirs ...string) []Info {
 	return infos
 }
 
-func inspectFile(path string) Info {
+func inspectFile(path string, also func(*Info, *x509.Certificate)) Info {
 	cert, err := readCertificate(path)
 	if err != nil {
 		return Info{Path: path, Error: err.Error()}
@@ -72,5 +67,6 @@ func inspectFile(path string) Info {
 	if role, err := RoleOf(cert); err == nil {
 		info.Role = role
 	}
+	also(&info, cert)
 	return info
 }

@@ -114,6 +114,8 @@ func restartCounts(ctx context.Context, t *testing.T) map[string]int {
 // Story 13: leaves that live ten minutes are renewed, and the CA is changed, under clients that hold certificates of both
 // kinds, read them again for each connection and ask a second time where something fails: nothing fails twice, nothing is
 // lost (I9), nobody is restarted for a renewal, and for the CA one after the other (I6).
+//
+// Never run yet: it was written while the lab was not to be had. Whoever runs it first takes this sentence away.
 func Test8fRotation(t *testing.T) {
 	onlyInFull(t, "a quarter of an hour: the shortest life of a leaf is ten minutes")
 	ctx := testContext(t, 30*time.Minute)

@@ -60,8 +60,7 @@ func credentials(dir string) (*tls.Config, error) {
 // record runs until ctx ends. What is under way then is brought to its end, every key is read through every member once
 // more, and the record is closed with a line that says so.
 func (r *recorder) record(ctx context.Context, certs, out string) error {
-	config, err := credentials(certs)
-	if err != nil {
+	if _, err := credentials(certs); err != nil {
 		return fmt.Errorf("certificates for etcd: %w", err)
 	}
 	f, err := os.OpenFile(out, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
@@ -85,7 +84,8 @@ func (r *recorder) record(ctx context.Context, certs, out string) error {
 			return err
 		}
 	}
-	if config, err = credentials(certs); err != nil { // they may be others by now
+	config, err := credentials(certs) // they may be others by now
+	if err != nil {
 		return fmt.Errorf("certificates for etcd: %w", err)
 	}
 	for i, endpoint := range r.endpoints {

@@ -183,10 +183,14 @@ func (s *still) looks(t testing.TB) int {
 	return 0
 }
 
-// restLooks is how many looks without a write are rest: longer than what comes once a minute.
-const restLooks = 13
+// So many looks and so much time without a write are rest: longer than what comes once a minute, by an operator that looks as
+// it is shipped, and than a client waits before it sends an event that failed again (10 s).
+const (
+	restLooks = 13
+	restFor   = 30 * time.Second
+)
 
-// atRest waits until the operator has looked so often without writing.
+// atRest waits until the operator has looked so often, and for so long, without writing.
 func (s *still) atRest(t testing.TB) {
 	t.Helper()
 	for began := time.Now(); ; {
@@ -194,7 +198,7 @@ func (s *still) atRest(t testing.TB) {
 			t.Fatalf("it writes and writes: %v", writes(s.asked(t, began, time.Now())))
 		}
 		from, at := s.looks(t), time.Now()
-		etcdtest.Eventually(t, "the operator to look", func() (bool, string) { return s.looks(t) >= from+restLooks, "" })
+		etcdtest.Eventually(t, "the operator to look", func() (bool, string) { return s.looks(t) >= from+restLooks && time.Since(at) >= restFor, "" })
 		if w := writes(s.asked(t, at, time.Now())); len(w) == 0 {
 			return
 		} else if testing.Verbose() {
@@ -242,7 +246,7 @@ func writes(all []request) (out []string) {
 		case "get", "list", "watch":
 		default:
 			if q.ObjectRef.Resource != "leases" {
-				out = append(out, q.Verb+" "+q.RequestURI)
+				out = append(out, q.RequestReceivedTimestamp.Format("15:04:05.000")+" "+q.Verb+" "+q.RequestURI)
 			}
 		}
 	}
