@@ -102,6 +102,10 @@ type EtcdClusterSpec struct {
 	// +kubebuilder:default={leafLifetime: "8760h", caLifetime: "87600h"}
 	TLS TLSSpec `json:"tls,omitzero"`
 
+	// What each kube-apiserver is given as its etcd (--etcd-servers).
+	// +optional
+	APIServers APIServersSpec `json:"apiServers,omitzero"`
+
 	// Any new text here rolls every member out anew, one at a time, e.g. "new kernel, 2026-11-26".
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
@@ -220,6 +224,18 @@ type TLSSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	CARotationReason string `json:"caRotationReason,omitempty"`
+}
+
+// APIServersSpec is about --etcd-servers of each kube-apiserver: its own node's member is always the first.
+type APIServersSpec struct {
+	// How many voters of other nodes it has besides. 0, as with kubeadm: an API server lives and dies with the etcd beside
+	// it. With 2 it outlives that; but it asks all of its list in turn, whatever the order, so that one member that stands
+	// still is felt by every API server. Less than there are takes none away. Changing it restarts each kube-apiserver, one
+	// at a time.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2
+	OtherMembers int32 `json:"otherMembers,omitempty"`
 }
 
 // DefragmentationMode says whether it is done at all.

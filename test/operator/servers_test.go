@@ -224,7 +224,7 @@ func TestEtcdServers(t *testing.T) {
 	}
 	c := w.cluster(t)
 	patch := client.MergeFrom(c.DeepCopy())
-	c.Spec.ManagementState = v1alpha1.Managed
+	c.Spec.ManagementState, c.Spec.APIServers.OtherMembers = v1alpha1.Managed, 2
 	must(t, w.client.Patch(etcdtest.Context(t), &c, patch))
 
 	for i, s := range nodes {

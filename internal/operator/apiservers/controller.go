@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,8 +44,7 @@ type Controller struct {
 	last  string
 	why   string // that was logged last
 
-	mu   sync.Mutex
-	said report.Report
+	report.Board
 }
 
 // Limits.
@@ -63,32 +61,17 @@ func (c *Controller) Register(mgr ctrl.Manager) error {
 	return apply.Singleton(mgr, "apiservers", c.Watch.Subscribe(), &v1alpha1.EtcdCluster{}).Complete(c)
 }
 
-// Report implements report.Reporter.
-func (c *Controller) Report() report.Report {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.said
-}
-
-func (c *Controller) say(r report.Report) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.said = r
-}
-
 // Reconcile implements reconcile.Reconciler.
 func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-	o, ok := c.Watch.Latest()
-	// A look that was begun before the last action ended does not show what that did.
-	if !ok || o.At.Sub(c.acted) <= 0 {
+	o, ok, err := c.Watch.After(ctx, c.acted, c.Client)
+	if !ok || err != nil {
+		return ctrl.Result{}, err
+	}
+	cluster := o.Cluster
+	if cluster == nil {
+		c.Say(report.Report{})
 		return ctrl.Result{}, nil
 	}
-	cluster := &v1alpha1.EtcdCluster{}
-	if err := c.Client.Get(ctx, client.ObjectKey{Name: v1alpha1.ClusterName}, cluster); err != nil {
-		c.say(report.Report{})
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	o.Cluster = cluster // the spec may be newer than the look
 	var first []report.Report
 	for _, r := range c.First {
 		first = append(first, r.Report())
@@ -104,7 +87,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	d := Decide(v)
 	said := d.report(v)
 	said.Generation = cluster.Generation
-	c.say(said)
+	c.Say(said)
 	if d.Reason != c.why {
 		c.why = d.Reason
 		c.Log.Info("kube-apiserver's etcd servers", "node", d.Node, "servers", d.Servers, "was", d.Was, "reason", d.Reason)
@@ -129,7 +112,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	if err != nil && ctx.Err() == nil {
 		c.Log.Warn("kube-apiserver's etcd servers", "node", d.Node, "error", err)
 		said.Progressing.Message += "; " + d.Node + " was asked: " + observe.Reason(err)
-		c.say(said)
+		c.Say(said)
 	}
 	return ctrl.Result{}, nil
 }

@@ -1,6 +1,6 @@
-// Package apiservers keeps each kube-apiserver's --etcd-servers on its own node's member first and on up to two others, so
-// that an API server outlives the etcd beside it. Each change restarts that kube-apiserver: there is one only where one is
-// needed, and one at a time.
+// Package apiservers keeps each kube-apiserver's --etcd-servers on its own node's member first, on no URL that is no
+// member's and, where the specification asks for it, on up to two others, so that an API server outlives the etcd beside it.
+// Each change restarts that kube-apiserver: there is one only where one is needed, and one at a time.
 package apiservers
 
 import (
@@ -13,9 +13,9 @@ import (
 	"clusteretcd.io/ceo/internal/etcd"
 )
 
-// enough is how many voters a list has, where there are as many: one may be down, and with it the quorum of three is used
-// up. More would only be more connections, and more restarts as the cluster grows.
-const enough = 3
+// mostOthers: one of three voters may be down, and with it the quorum is used up. More would only be more connections, and
+// more restarts as the cluster grows.
+const mostOthers = 2
 
 // Node is one control-plane node, and its kube-apiserver.
 type Node struct {
@@ -57,6 +57,8 @@ type View struct {
 	Busy string
 	// Last is the node that was changed last, until its kube-apiserver was seen to be ready with that list.
 	Last string
+	// Others is spec.apiServers.otherMembers.
+	Others int
 }
 
 // Decision is at most one change. Without a node nothing is to be changed, or, with a reason, not now.
@@ -134,7 +136,7 @@ func (v View) need(n Node) need {
 		return need{} // it gets its own member first: one restart, not two
 	}
 	l := v.classify(n)
-	goal := min(enough, v.voters())
+	goal := min(v.enough(n), v.voters())
 	var why string
 	switch {
 	case len(l.gone) > 0 && !v.unstarted():
@@ -145,7 +147,7 @@ func (v View) need(n Node) need {
 		}
 	case has && own.Voter && !l.ownFirst:
 		why = "its own member is not the first"
-	case len(l.voters) < goal:
+	case v.Others > 0 && len(l.voters) < goal:
 		why = fmt.Sprintf("only %d of %d voters are in its list", len(l.voters), v.voters())
 	default:
 		return need{}
@@ -158,9 +160,9 @@ func (v View) need(n Node) need {
 		out.wait = "its own member is not healthy"
 	case !slices.ContainsFunc(v.Members, func(m Member) bool { return m.serves() && slices.Contains(got.voters, m.ID) }):
 		out.wait = "no voter of the new list is healthy"
-	case len(l.gone) == 0 && v.growing():
+	case v.Others > 0 && len(l.gone) == 0 && v.growing():
 		out.wait = "the cluster is growing, and one restart is enough"
-	case len(l.gone) == 0 && len(got.voters) < goal && n.Ready:
+	case v.Others > 0 && len(l.gone) == 0 && len(got.voters) < goal && n.Ready:
 		out.wait = "not enough voters are healthy"
 	case n.Young:
 		out.wait = "kube-apiserver's manifest was written a moment ago, and kubeadm may be at work there"
@@ -257,7 +259,7 @@ func (v View) list(n Node, l listed) []string {
 	keep(true)
 	fill := func() {
 		for _, m := range v.after(n.Name) {
-			if len(voters) < enough && m.serves() && len(m.URLs) > 0 {
+			if len(voters) < v.enough(n) && m.serves() && len(m.URLs) > 0 {
 				add(m.URLs[0], m)
 			}
 		}
@@ -339,9 +341,17 @@ func (v View) unstarted() bool {
 	return slices.ContainsFunc(v.Members, func(m Member) bool { return !m.Started || len(m.URLs) == 0 })
 }
 
+// enough is how many voters this node's list has, where there are as many. One without a member has nothing but others.
+func (v View) enough(n Node) int {
+	if _, has := v.own(n); !has {
+		return 1 + mostOthers
+	}
+	return 1 + min(v.Others, mostOthers)
+}
+
 // growing: more voters come, and the list would have to be made longer again.
 func (v View) growing() bool {
-	if v.voters() >= enough {
+	if v.voters() > v.Others {
 		return false
 	}
 	return slices.ContainsFunc(v.Members, func(m Member) bool { return !m.Voter }) ||

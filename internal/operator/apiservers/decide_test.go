@@ -16,7 +16,7 @@ func name(n int) string { return fmt.Sprint("cp-", n) }
 
 // cluster of n nodes as kubeadm makes them: all well, each with its own member alone.
 func cluster(n int) View {
-	var v View
+	v := View{Others: 2}
 	for i := 1; i <= n; i++ {
 		v.Nodes = append(v.Nodes, Node{Name: name(i), Wanted: true, InService: true, Ready: true, Servers: []string{loopback}, Local: []string{loopback, at(i)}})
 		v.Members = append(v.Members, Member{ID: uint64(i), Node: name(i), URLs: []string{at(i)}, Voter: true, Started: true, Health: etcd.Healthy}) //nolint:gosec // small
@@ -30,6 +30,13 @@ func widened(n int) View {
 	for i := range v.Nodes {
 		v.Nodes[i].Servers = v.list(v.Nodes[i], v.classify(v.Nodes[i]))
 	}
+	return v
+}
+
+// alone is a cluster whose API servers are to have their own member alone.
+func alone(n int) View {
+	v := cluster(n)
+	v.Others = 0
 	return v
 }
 
@@ -115,6 +122,19 @@ func TestDecide(t *testing.T) {
 			v.Members[0].Health = etcd.Unhealthy
 			v.Nodes = append(v.Nodes, Node{Name: "cp-9", InService: true, Ready: true, Servers: []string{at(1), at(9), at(2)}})
 		}, "cp-9", at(2) + " " + at(1) + " " + at(3), "no member's", false},
+
+		{"no others are asked for: kubeadm's own stays", alone(3), nil, "", "", "", false},
+		{"no others: (a) its own first, what is there stays", alone(3), func(v *View) { v.Nodes[1].Servers = []string{at(1)} }, "cp-2", loopback + " " + at(1), "not the first", false},
+		{"no others: (b) what is no member's goes", alone(3), func(v *View) { v.Nodes[1].Servers = []string{loopback, at(9)} }, "cp-2", loopback, "no member's", false},
+		{"no others: what was added before is not taken away", widened(3), func(v *View) { v.Others = 0 }, "", "", "", false},
+		{"no others: a voter is down, and a list has to be mended (I23)", alone(3), func(v *View) {
+			v.Nodes[1].Servers, v.Members[2].Health = []string{at(1), at(3)}, etcd.Unhealthy
+		}, "cp-2", loopback + " " + at(1) + " " + at(3), "not the first", false},
+		{"no others: it grows, and one that is wrong does not wait for that", alone(2), func(v *View) {
+			v.Nodes[1].Servers = []string{at(1)}
+			v.Members = append(v.Members, Member{ID: 3, Node: "cp-3", Started: true, URLs: []string{at(3)}, Health: etcd.Healthy})
+		}, "cp-2", loopback + " " + at(1), "not the first", false},
+		{"one other", cluster(3), func(v *View) { v.Others = 1 }, "cp-1", l2, "only 1 of 3", false},
 
 		{"no list of the members (I23)", cluster(3), func(v *View) { v.Unread = "no quorum" }, "", "", "no quorum", false},
 		{"a recovery is open (P17), a roll-out goes first (P22), Unmanaged", cluster(3), func(v *View) { v.Busy = "that first" }, "", "", "that first", true},

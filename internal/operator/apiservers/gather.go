@@ -15,7 +15,7 @@ import (
 // viewOf makes the decision's view of a look and of what the controllers that go first say.
 func viewOf(o observe.Observation, first []report.Report, young time.Duration, last string) View {
 	m := o.Membership()
-	v := View{Last: last, Busy: busy(o, m, first)}
+	v := View{Last: last, Busy: busy(o, m, first), Others: int(o.Cluster.Spec.APIServers.OtherMembers)}
 	switch {
 	case m.Conflict != "":
 		v.Unread = "the nodes do not agree on which cluster lives: " + m.Conflict

@@ -19,6 +19,7 @@ type model struct {
 
 func drawView(t *rapid.T) View {
 	v := cluster(rapid.IntRange(1, 6).Draw(t, "nodes"))
+	v.Others = rapid.IntRange(0, 2).Draw(t, "others")
 	for i := range v.Members {
 		v.Members[i].Health = rapid.SampledFrom([]etcd.Health{etcd.Healthy, etcd.Healthy, etcd.Healthy, etcd.Unknown, etcd.Unhealthy}).Draw(t, "health")
 		switch rapid.IntRange(0, 9).Draw(t, "member") {
