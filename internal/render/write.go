@@ -49,8 +49,14 @@ func Write(root string, files []File, have Have) ([]string, error) {
 		mode fs.FileMode
 	}{
 		// Below another root these are made, and copied to a node later.
-		{"/etc", 0o755}, {filepath.Dir(on.State()), 0o755}, {filepath.Dir(on.Manifests()), 0o755}, {on.KubernetesPKI(), 0o755}, {on.EtcdPKI(), 0o755},
-		{on.State(), 0o700}, {dataDir, 0o700}, {on.Manifests(), 0o700},
+		{"/etc", 0o755},
+		{filepath.Dir(on.State()), 0o755},
+		{filepath.Dir(on.Manifests()), 0o755},
+		{on.KubernetesPKI(), 0o755},
+		{on.EtcdPKI(), 0o755},
+		{on.State(), 0o700},
+		{dataDir, 0o700},
+		{on.Manifests(), 0o700},
 	} {
 		if err := durable.MkdirAll(filepath.Join(root, d.path), d.mode); err != nil {
 			return nil, err
