@@ -40,7 +40,7 @@ UNIT_LIMIT        := 5m
 INTEGRATION_LIMIT := 15m
 LAB_LIMIT         := 20m
 E2E_LIMIT         := 45m
-FUZZ_TIME         ?= 1m
+FUZZ_TIME         ?= 20s
 E2E_FULL_LIMIT    := 120m
 BENCH_LIMIT       := 60m
 

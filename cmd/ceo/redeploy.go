@@ -35,7 +35,7 @@ time, 4 if the API server refused it.`,
 	outputFlag(c, &output)
 	c.Flags().StringVar(&o.Reason, "reason", "", "why, in one line; a new text begins a new roll-out")
 	_ = c.MarkFlagRequired("reason") // fails only for a flag that does not exist
-	c.Flags().StringVar(&o.Kubeconfig, "kubeconfig", cli.DefaultKubeconfig, "how the API server is reached")
+	c.Flags().StringVar(&o.Kubeconfig, "kubeconfig", "", "how to reach the API server (default: $KUBECONFIG, or /etc/kubernetes/admin.conf)")
 	c.Flags().BoolVar(&o.Wait, "wait", false, "follow the roll-out until it is over or has stopped")
 	c.Flags().DurationVar(&o.Timeout, "timeout", 30*time.Minute, "how long --wait waits")
 	return c

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -56,6 +57,9 @@ type Agent struct {
 	measures *measures
 	// metricsAddress is where they are served.
 	metricsAddress string
+	own            string // Options.Own
+	// options are those that it was made with.
+	options Options
 }
 
 // Options of an agent.
@@ -66,9 +70,16 @@ type Options struct {
 	Log       *slog.Logger
 	// MetricsAddress for /metrics, /healthz and /readyz; "" and "0" serve nothing.
 	MetricsAddress string
+	// Own is the one address that the agent serves on, and where this node's etcd is: several nodes on one machine have one
+	// each. "": all addresses, and etcd on the node's loopback, as kubeadm has it.
+	Own string
 	// LeafLife is how long certificates that are issued here last, asked before each look; 0: as built in, and what lives
 	// longer is left. nil: what was placed of the specification says so.
 	LeafLife func() time.Duration
+	// Interfaces are the addresses of the node's interfaces; nil: those of this network.
+	Interfaces func() ([]string, error)
+	// Listen makes the listener of the agent's port; nil: at all addresses, as a node's can change (P20).
+	Listen func() (net.Listener, error)
 }
 
 // New reads what the node knows of itself.
@@ -89,7 +100,7 @@ func New(o Options) (*Agent, error) {
 		paths: o.Paths, version: o.Version, log: o.Log, config: cfg, cri: rt,
 		pool: client.NewPool(pki.AgentFiles(o.Paths)), life: o.LeafLife, started: time.Now(),
 		heard: map[string]time.Time{},
-		etcd:  &ownEtcd{pki: o.Paths.EtcdPKI()},
+		etcd:  newOwnEtcd(o.Paths.EtcdPKI(), o.Own), own: o.Own, options: o,
 	}
 	a.measures, a.metricsAddress = newMeasures(a), o.MetricsAddress
 	a.recover.agent, a.recover.wake = a, make(chan struct{}, 1)
@@ -115,7 +126,13 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	// All addresses: a node's address can change while the agent runs (P20),
 	// and nobody without a certificate gets further than the handshake.
-	tcp, err := net.Listen("tcp", fmt.Sprintf(":%d", node.AgentPort)) //nolint:gosec // as said above
+	listen := a.options.Listen
+	if listen == nil {
+		listen = func() (net.Listener, error) {
+			return net.Listen("tcp", net.JoinHostPort(a.own, strconv.Itoa(node.AgentPort))) //nolint:gosec // as said above
+		}
+	}
+	tcp, err := listen()
 	if err != nil {
 		return fmt.Errorf("agent's port: %w", err)
 	}
@@ -135,7 +152,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.watchEtcd(ctx) })
 	g.Go(func() error { return a.recover.run(ctx) })
 	g.Go(func() error { return a.measures.serve(ctx, a.metricsAddress) })
-	g.Go(func() error { return a.watchCertificates(ctx, Options{Paths: a.paths, Log: a.log}) })
+	g.Go(func() error { return a.watchCertificates(ctx, a.options) })
+	g.Go(func() error { return a.watchAddress(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		remote.Stop()

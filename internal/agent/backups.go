@@ -21,7 +21,9 @@ import (
 	"clusteretcd.io/ceo/internal/backup/keep"
 )
 
-func (a *Agent) keeper() keep.Keeper { return keep.Keeper{Paths: a.paths, Version: a.version} }
+func (a *Agent) keeper() keep.Keeper {
+	return keep.Keeper{Paths: a.paths, Version: a.version, Local: ownURL(localClientURL, a.own)}
+}
 
 // work raises the soft memory limit for as long as a backup is made or read: compressing on several cores takes more than
 // an idle agent may, and collecting garbage against the idle limit would take most of the time.

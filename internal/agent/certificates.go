@@ -20,7 +20,7 @@ import (
 // there. said holds what was complained of last time: it is said once.
 func renewCertificates(o Options, c node.Config, life time.Duration, said map[string]string) map[string]string {
 	problems := map[string]string{}
-	for _, r := range pki.Renew(o.Paths, pki.Host{Name: c.Name, Address: c.Address, Life: life, Now: time.Now()}) {
+	for _, r := range pki.Renew(o.Paths, pki.Host{Name: c.Name, Address: c.Address, Also: instead(c.Address, o.interfaces()), Life: life, Now: time.Now()}) {
 		if r.Err == nil {
 			o.Log.Info("certificate issued", "certificate", r.Name, "why", r.Why)
 			continue

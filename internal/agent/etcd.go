@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,13 +28,27 @@ const (
 	localMetricsURL = "http://127.0.0.1:2381/metrics"
 )
 
+// ownURL is one of the above at the address where this node's etcd is; "" is its loopback.
+func ownURL(local, own string) string {
+	if own == "" {
+		return local
+	}
+	return strings.Replace(local, "127.0.0.1", own, 1)
+}
+
 // ownEtcd is this node's own etcd. The connection is made anew after a failure:
 // etcd is stopped, swapped and started under the agent, its certificates are
 // rotated, and a connection in its back-off would find it only minutes later.
 type ownEtcd struct {
-	pki string
-	mu  sync.Mutex
-	c   *etcdclient.Client
+	pki     string
+	url     string // of its clients
+	metrics string
+	mu      sync.Mutex
+	c       *etcdclient.Client
+}
+
+func newOwnEtcd(pki, own string) *ownEtcd {
+	return &ownEtcd{pki: pki, url: ownURL(localClientURL, own), metrics: ownURL(localMetricsURL, own)}
 }
 
 // try is how long a look at the own etcd may take: it is on this machine.
@@ -45,7 +60,7 @@ func (e *ownEtcd) client(ctx context.Context) (*etcdclient.Client, error) {
 	if e.c != nil {
 		return e.c, nil
 	}
-	u, err := url.Parse(localClientURL)
+	u, err := url.Parse(e.url)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +73,7 @@ func (e *ownEtcd) client(ctx context.Context) (*etcdclient.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.c, err = etcdclient.Dial([]string{localClientURL}, tls)
+	e.c, err = etcdclient.Dial([]string{e.url}, tls)
 	return e.c, err
 }
 
@@ -125,7 +140,7 @@ func (e *ownEtcd) DeletePrefix(ctx context.Context, prefix string) (int64, error
 func (e *ownEtcd) state(ctx context.Context) *agentpb.Etcd {
 	out := &agentpb.Etcd{}
 	st, err := use(ctx, e, try, func(ctx context.Context, c *etcdclient.Client) (etcdclient.Status, error) {
-		return c.Status(ctx, localClientURL)
+		return c.Status(ctx, e.url)
 	})
 	if err != nil {
 		out.Error = err.Error()
@@ -167,8 +182,8 @@ const (
 // client port answers only once it has published itself, which takes 7 s more
 // if the first try is lost; and while it is defragmented. 0 and false where
 // they do not answer.
-func metrics(ctx context.Context, e *agentpb.Etcd) {
-	m, err := readMetrics(ctx, localMetricsURL, revisionMetric, leaderMetric, quotaMetric, defragMetric)
+func metrics(ctx context.Context, from string, e *agentpb.Etcd) {
+	m, err := readMetrics(ctx, from, revisionMetric, leaderMetric, quotaMetric, defragMetric)
 	if err != nil {
 		return
 	}
@@ -192,11 +207,12 @@ func readMetrics(ctx context.Context, from string, names ...string) (_ map[strin
 	s := bufio.NewScanner(io.LimitReader(res.Body, 8<<20))
 	for s.Scan() {
 		for _, name := range names {
-			v, ok := strings.CutPrefix(s.Text(), name+" ")
-			if !ok {
+			// There are thousands of lines: no string is made of those that nobody wants.
+			v, ok := bytes.CutPrefix(s.Bytes(), []byte(name))
+			if !ok || len(v) == 0 || v[0] != ' ' {
 				continue
 			}
-			f, err := strconv.ParseFloat(v, 64)
+			f, err := strconv.ParseFloat(string(v[1:]), 64)
 			if err != nil {
 				return nil, fmt.Errorf("metric %s: %w", name, err)
 			}

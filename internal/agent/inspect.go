@@ -52,7 +52,7 @@ func (a *Agent) Inspect(ctx context.Context, req *agentpb.InspectRequest) (*agen
 		func() { ns.Revisions = a.revisions(ctx) },
 		func() {
 			ns.Etcd = a.etcd.state(ctx)
-			metrics(ctx, ns.Etcd)
+			metrics(ctx, a.etcd.metrics, ns.Etcd)
 		},
 	}
 	if !req.GetQuick() {

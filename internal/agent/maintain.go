@@ -35,7 +35,7 @@ func (a *Agent) Maintain(ctx context.Context, req *agentpb.MaintainRequest) (*ag
 	if r := a.recover.current(); r != nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "recovery %s is open here, and its coordinator alone changes the cluster (P17): see `ceo status`", r.GetId())
 	}
-	m := maintained{url: localClientURL, pki: a.paths.EtcdPKI(), busy: &defragmenting}
+	m := maintained{url: a.etcd.url, pki: a.paths.EtcdPKI(), busy: &defragmenting}
 	who := fmt.Sprintf("%s of etcd on %s", req.GetKind(), a.Config().Name)
 	a.log.Info("maintenance", "kind", req.GetKind(), "alarm", req.GetAlarm(), "frozen", req.GetFrozen(), "reason", req.GetReason())
 	out, err := maintain(ctx, req, m, m.locked(who, req.GetFrozen()))
@@ -279,7 +279,7 @@ func (m maintained) reads(ctx context.Context, x etcdclient.Member) error {
 // HashStore implements agentpb.AgentServer.
 func (a *Agent) HashStore(ctx context.Context, req *agentpb.HashStoreRequest) (*agentpb.HashStoreReply, error) {
 	h, err := use(ctx, a.etcd, hashLimit, func(ctx context.Context, c *etcdclient.Client) (*agentpb.HashStoreReply, error) {
-		return hashStore(ctx, c, localClientURL, req.GetRevision())
+		return hashStore(ctx, c, a.etcd.url, req.GetRevision())
 	})
 	return h, toStatus(err)
 }

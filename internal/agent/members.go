@@ -19,7 +19,7 @@ import (
 
 // ChangeMembers implements agentpb.AgentServer.
 func (a *Agent) ChangeMembers(ctx context.Context, req *agentpb.ChangeMembersRequest) (*agentpb.ChangeMembersReply, error) {
-	r, err := changeMembers(ctx, req, localClientURL, a.openRecovery, a.underLock)
+	r, err := changeMembers(ctx, req, a.etcd.url, a.openRecovery, a.underLock)
 	log := a.log.With("kind", req.GetKind(), "member", req.GetMemberId(), "peerURL", req.GetPeerUrl(), "reason", req.GetReason())
 	if err != nil {
 		log.Warn("the membership was not changed", "error", err)
@@ -140,7 +140,7 @@ func (e *ownEtcd) Change(ctx context.Context, clusterID string, a etcd.Action, o
 	if err != nil {
 		return fmt.Errorf("the recovered cluster's id %q: %w", clusterID, err)
 	}
-	ch := etcdclient.Change{Action: a, ClusterID: id, On: on, Endpoint: localClientURL, Leader: func(endpoint string) (*etcdclient.Client, error) {
+	ch := etcdclient.Change{Action: a, ClusterID: id, On: on, Endpoint: e.url, Leader: func(endpoint string) (*etcdclient.Client, error) {
 		tls, err := etcdclient.HealthcheckTLS(e.pki)
 		if err != nil {
 			return nil, err

@@ -35,7 +35,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	a := &Agent{
-		paths: p, version: "test", log: slog.New(slog.NewTextHandler(io.Discard, nil)), etcd: &ownEtcd{pki: p.EtcdPKI()},
+		paths: p, version: "test", log: slog.New(slog.NewTextHandler(io.Discard, nil)), etcd: newOwnEtcd(p.EtcdPKI(), ""),
 		config: node.Config{Name: "cp-1", Address: "127.0.0.1", DataDir: dir},
 	}
 	a.recover.agent = a

@@ -36,6 +36,7 @@ func (a *Agent) Identity(_ context.Context, req *agentpb.IdentityRequest) (*agen
 		if err := a.learn(req.GetCaller(), req.GetLineage()); err != nil {
 			return nil, status.Error(codes.FailedPrecondition, err.Error())
 		}
+		a.hear(req.GetCaller().GetName())
 	}
 	return a.identity(), nil
 }
@@ -115,9 +116,7 @@ func (a *Agent) askPeers(ctx context.Context) {
 			if err != nil {
 				return // unknown, which changes nothing (I23)
 			}
-			a.mu.Lock()
-			a.heard[p.Name] = time.Now()
-			a.mu.Unlock()
+			a.hear(p.Name)
 			if err := a.learn(r.GetNode(), r.GetLineage()); err != nil {
 				a.log.Error("a peer contradicts this node", "peer", p.Name, "error", err)
 			}
@@ -234,6 +233,9 @@ func (a *Agent) learnMembers(st *agentpb.Etcd) error {
 			u, err := url.Parse(m.GetPeerUrls()[0])
 			if err != nil {
 				continue
+			}
+			if a.toldLately(c, m.GetName(), time.Now()) {
+				continue // where it is now it knows better than the membership (P20)
 			}
 			p := node.Peer{Name: m.GetName(), Address: u.Hostname(), PeerURL: m.GetPeerUrls()[0]}
 			if len(m.GetClientUrls()) > 0 {

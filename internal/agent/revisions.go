@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -31,6 +32,9 @@ func (a *Agent) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionReq
 	}
 	if plan.Already {
 		return &agentpb.PlaceRevisionReply{Revision: plan.Revision}, nil
+	}
+	if err := a.readsLog(ctx, req); err != nil {
+		return nil, err
 	}
 	// Before anything is locked: a pull takes minutes, and a recovery must not wait for it.
 	if err := a.ensureImage(ctx, plan.Image()); err != nil {
@@ -171,6 +175,14 @@ func (a *Agent) revisions(ctx context.Context) *agentpb.Revisions {
 		return out
 	}
 	out.Running = runs(running, p)
+	if p.Address != "" && out.Running == p.Revision {
+		at, err := a.cri.Annotation(ctx, "etcd", staticpod.AddressAnnotation)
+		if err != nil {
+			out.Error = err.Error()
+		} else if slices.ContainsFunc(at, func(s string) bool { return s != p.Address }) {
+			out.Running = "" // at the address that is gone: its vote is not counted on (P22)
+		}
+	}
 	return out
 }
 
@@ -193,36 +205,4 @@ func runs(said []string, p revision.Present) string {
 		return p.Revision
 	}
 	return said[0]
-}
-
-// steady is for how many looks in a row a node must be healthy with a revision before that counts as good: an etcd that
-// crashes again and again is healthy in between.
-const steady = 3
-
-// goodWatch counts them.
-type goodWatch struct {
-	revision string
-	looks    int
-}
-
-// note records what this node's revision is, and that it is good.
-func (g *goodWatch) note(ctx context.Context, a *Agent, st *agentpb.Etcd) {
-	r := a.revisions(ctx)
-	if r == nil || r.GetPlaced() == "" {
-		return
-	}
-	if r.GetError() != "" || r.GetPlaced() != r.GetRunning() || !serves(st) {
-		g.looks = 0
-	} else if g.revision != r.GetPlaced() {
-		g.revision, g.looks = r.GetPlaced(), 1
-	} else {
-		g.looks++
-	}
-	if !a.act.TryLock() {
-		return // something is being changed: the next look
-	}
-	defer a.act.Unlock()
-	if err := a.shelf().Note(r.GetPlaced(), g.looks >= steady, revision.Now()); err != nil && !errors.Is(err, revision.ErrOutOfService) {
-		a.log.Error("record etcd's revision", "error", err)
-	}
 }

@@ -48,7 +48,7 @@ var table = map[string]rule{
 	"PutSnapshot":      {movers, "lands on the node's disk, and is restored from"},
 	"TakeSnapshot":     {append(slices.Clone(movers), pki.Backup), "holds every Secret of the cluster: no viewer"},
 	"PlanRecovery":     {lookers, "looks only"},
-	"RunRecovery":      {admins, "a person's decision, with the person's consent"},
+	"RunRecovery":      {operators, "a person's decision: the consent comes with the call, the operator's from an EtcdRecovery (I14)"},
 	"WatchRecovery":    {everybody, "looks only"},
 	"ResumeRecovery":   {admins, "a person's decision"},
 	"AbortRecovery":    {admins, "a person's decision"},

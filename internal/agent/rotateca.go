@@ -20,18 +20,25 @@ import (
 	"clusteretcd.io/ceo/internal/pki"
 )
 
-// RotateCA implements agentpb.AgentServer. It restarts nothing: what has to be
-// restarted is in the state that it answers with.
+// RotateCA implements agentpb.AgentServer. The steps of the files restart nothing:
+// what has to be restarted is in the state that they answer with, and is asked for
+// by a step of its own.
 func (a *Agent) RotateCA(ctx context.Context, req *agentpb.RotateCARequest) (*agentpb.RotateCAReply, error) {
+	if step := req.GetStep(); step == stepRestartEtcd || step == stepRestartAPIServer {
+		if err := a.restartForCA(ctx, req); err != nil {
+			return nil, err
+		}
+		return &agentpb.RotateCAReply{State: a.caState(ctx)}, nil
+	}
 	a.pkiFiles.Lock()
 	defer a.pkiFiles.Unlock()
 	var err error
 	switch req.GetStep() {
 	case "trust":
 		if len(req.GetKey()) == 0 {
-			err = pki.TrustKnownCA(a.paths, req.GetFingerprint())
+			err = pki.TrustKnownCA(a.paths, req.GetFingerprint(), req.GetReason())
 		} else {
-			err = pki.TrustCA(a.paths, pki.Pair{Cert: req.GetCertificate(), Key: req.GetKey()})
+			err = pki.TrustCA(a.paths, pki.Pair{Cert: req.GetCertificate(), Key: req.GetKey()}, req.GetReason())
 		}
 	case "sign":
 		if err = pki.SignWithCA(a.paths, req.GetFingerprint()); err == nil {
@@ -41,7 +48,7 @@ func (a *Agent) RotateCA(ctx context.Context, req *agentpb.RotateCARequest) (*ag
 	case "forget":
 		err = pki.ForgetCA(a.paths, req.GetFingerprint())
 	default:
-		return nil, status.Errorf(codes.InvalidArgument, "no step %q of a change of the CA: the steps are trust, sign and forget", req.GetStep())
+		return nil, status.Errorf(codes.InvalidArgument, "no step %q of a change of the CA: the steps are trust, sign, forget, restart-etcd and restart-apiserver", req.GetStep())
 	}
 	if errors.Is(err, pki.ErrOutOfOrder) {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
@@ -68,7 +75,7 @@ func (a *Agent) caState(ctx context.Context) *agentpb.CAState {
 	if s.Target == "" {
 		return nil
 	}
-	out := &agentpb.CAState{Signing: s.Signing, Target: s.Target}
+	out := &agentpb.CAState{Signing: s.Signing, Target: s.Target, Reason: s.Reason}
 	for _, c := range s.Trusted {
 		out.Trusted = append(out.Trusted, pki.Fingerprint(c))
 	}
@@ -96,7 +103,7 @@ func (a *Agent) etcdTrusts(ctx context.Context, known []*x509.Certificate) ([]st
 	}
 	known = append(slices.Clone(known), kept...)
 	var out []string
-	for i, port := range []struct{ url, pair string }{{localClientURL, "etcd/healthcheck-client"}, {a.Config().PeerURL, "etcd/peer"}} {
+	for i, port := range []struct{ url, pair string }{{ownURL(localClientURL, a.own), "etcd/healthcheck-client"}, {a.Config().PeerURL, "etcd/peer"}} {
 		trusts, err := pki.AskTrust(ctx, port.url, pki.LeafFiles(a.paths, port.pair), known)
 		if err != nil {
 			return nil, err

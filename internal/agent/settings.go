@@ -24,6 +24,9 @@ func (a *Agent) PlaceSettings(_ context.Context, req *agentpb.PlaceSettingsReque
 	if want.LeafLife < 0 {
 		return nil, status.Errorf(codes.InvalidArgument, "a certificate cannot last %d seconds", want.LeafLife)
 	}
+	if want.NodeAddress != "" && !usable(want.NodeAddress) {
+		return nil, status.Errorf(codes.InvalidArgument, "a node cannot be reached at %q", want.NodeAddress)
+	}
 	if err := backup.CheckSettings(want.Backup); err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "settings of backups: %v", err)
 	}
@@ -53,11 +56,11 @@ func (a *Agent) settings() *agentpb.Settings {
 		return nil
 	}
 	b := s.Backup
-	return &agentpb.Settings{BackupLocation: b.Location, BackupRecipients: b.Recipients, BackupResources: b.Resources, Retention: b.Retention, LeafLife: s.LeafLife}
+	return &agentpb.Settings{BackupLocation: b.Location, BackupRecipients: b.Recipients, BackupResources: b.Resources, Retention: b.Retention, LeafLife: s.LeafLife, NodeAddress: s.NodeAddress}
 }
 
 func settingsFromPB(s *agentpb.Settings) node.Settings {
-	return node.Settings{LeafLife: s.GetLeafLife(), Backup: node.BackupSettings{
+	return node.Settings{LeafLife: s.GetLeafLife(), NodeAddress: s.GetNodeAddress(), Backup: node.BackupSettings{
 		Location: s.GetBackupLocation(), Recipients: s.GetBackupRecipients(), Resources: s.BackupResources, Retention: s.GetRetention(), //nolint:protogetter // unset is not false
 	}}
 }

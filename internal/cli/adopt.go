@@ -119,21 +119,25 @@ func (a adoption) run(ctx context.Context) error {
 }
 
 func (a adoption) consent(ctx context.Context, p adopt.Plan) error {
+	return a.consentTo(ctx, p.Cluster)
+}
+
+func (a adoption) consentTo(ctx context.Context, cluster string) error {
 	switch {
-	case a.o.Yes && a.o.Confirm == p.Cluster:
+	case a.o.Yes && a.o.Confirm == cluster:
 		return nil
 	case a.o.Yes:
-		return exitf(ExitRefused, "this is cluster %q, and %q was confirmed: give --confirm-cluster=%s if that is the one you mean", p.Cluster, a.o.Confirm, p.Cluster)
+		return exitf(ExitRefused, "this is cluster %q, and %q was confirmed: give --confirm-cluster=%s if that is the one you mean", cluster, a.o.Confirm, cluster)
 	case !isTerminal(a.s.In) || !isTerminal(a.s.Err):
-		return exitf(ExitRefused, "nobody can be asked here, as this is no terminal; if the plan above is what you want, add --yes --confirm-cluster=%s", quote(p.Cluster))
+		return exitf(ExitRefused, "nobody can be asked here, as this is no terminal; if the plan above is what you want, add --yes --confirm-cluster=%s", quote(cluster))
 	}
 	_, _ = fmt.Fprint(a.s.Err, "Type the cluster's name to go on: ")
 	got, err := a.s.line(ctx)
 	if err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	if strings.TrimSpace(got) != p.Cluster {
-		return exitf(ExitRefused, "%q is not %q: nothing was changed", strings.TrimSpace(got), p.Cluster)
+	if strings.TrimSpace(got) != cluster {
+		return exitf(ExitRefused, "%q is not %q: nothing was changed", strings.TrimSpace(got), cluster)
 	}
 	return nil
 }

@@ -81,6 +81,8 @@ func (s *scripted) stop() {
 }
 
 func (s *scripted) Observe(context.Context, *agentpb.ObserveRequest) (*agentpb.Observation, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return &agentpb.Observation{ClusterName: "prod", Coordinator: "cp-1", Nodes: s.nodes, At: timestamppb.Now()}, nil
 }
 

@@ -49,16 +49,11 @@ const (
 
 // Redeploy has every member restarted, one at a time: it writes spec.forceRedeploymentReason, and the operator does it.
 func Redeploy(ctx context.Context, s Streams, o RedeployOptions) error {
-	o.Reason = strings.TrimSpace(o.Reason)
-	switch {
-	case o.Reason == "":
-		return exitf(ExitFailed, "--reason is empty: say what the members are restarted for, e.g. --reason 'new kernel'")
-	case len(o.Reason) > maxReason:
-		return exitf(ExitFailed, "--reason has %d bytes, and %d are the most", len(o.Reason), maxReason)
-	case strings.ContainsAny(o.Reason, "\n\r\x00"):
-		return exitf(ExitFailed, "--reason must be one line")
+	var err error
+	if o.Reason, err = oneReason(o.Reason, "new kernel"); err != nil {
+		return err
 	}
-	c, err := kubeapi.Open(o.Kubeconfig)
+	c, err := kubeapi.Open(Kubeconfig(o.Kubeconfig))
 	if err != nil {
 		return err
 	}

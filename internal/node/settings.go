@@ -18,6 +18,8 @@ type Settings struct {
 	Backup BackupSettings `json:"backup,omitzero"`
 	// LeafLife is how long certificates of servers, peers and clients last, in seconds; 0: as built in.
 	LeafLife int64 `json:"leafLife,omitempty"`
+	// NodeAddress is the Node's InternalIP by the operator's last word that it is not this node's address.
+	NodeAddress string `json:"nodeAddress,omitempty"`
 }
 
 // BackupSettings say where backups go and what they hold.

@@ -37,10 +37,12 @@ import (
 	"clusteretcd.io/ceo/internal/operator/observe"
 	"clusteretcd.io/ceo/internal/operator/recoveries"
 	"clusteretcd.io/ceo/internal/operator/report"
+	"clusteretcd.io/ceo/internal/operator/rollbacks"
 	"clusteretcd.io/ceo/internal/operator/rollouts"
 	"clusteretcd.io/ceo/internal/operator/schedules"
 	"clusteretcd.io/ceo/internal/operator/settings"
 	"clusteretcd.io/ceo/internal/operator/status"
+	"clusteretcd.io/ceo/internal/operator/tls"
 	"clusteretcd.io/ceo/internal/pki"
 )
 
@@ -226,15 +228,18 @@ func register(mgr ctrl.Manager, agents observe.Agents, o Options) error {
 	}
 	watch := &observe.Watch{Gatherer: gatherer(), Every: o.Every, CataloguesEvery: o.CataloguesEvery}
 	recorder := mgr.GetEventRecorder("ceo-operator")
-	rolls := &rollouts.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Log: o.Log, Bound: o.RolloutBound}
+	turn := &observe.Turn{}
+	rolls := &rollouts.Controller{Turn: turn, Client: mgr.GetClient(), Watch: watch, Agents: agents, Log: o.Log, Bound: o.RolloutBound}
+	ca := &tls.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Turn: turn, RollOuts: rolls}
 	member := &members.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
 	mender := &maintenance.Mender{Agents: agents, Events: recorder, Log: o.Log, Now: time.Now}
 	databases := &maintenance.Controller{Mender: mender, Client: mgr.GetClient(), Watch: watch, HashAfter: o.HashAfter}
 	for _, c := range []interface{ Register(ctrl.Manager) error }{
-		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Reporters: []report.Reporter{member, rolls, databases}},
-		member, rolls, databases,
+		&status.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log, Reporters: []report.Reporter{member, rolls, databases, ca}},
+		member, rolls, databases, ca,
 		&endpoints.Controller{Client: mgr.GetClient(), Watch: watch, Events: recorder, Log: o.Log},
 		&recoveries.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
+		&rollbacks.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 		&settings.Controller{Client: mgr.GetClient(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log},
 		&schedules.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},
 		&backups.Controller{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Watch: watch, Agents: agents, Events: recorder, Log: o.Log, Now: time.Now},

@@ -21,8 +21,8 @@ const (
 )
 
 // AgentHosts are the names and addresses under which a node's agent serves.
-func AgentHosts(nodeName, address string) []string {
-	hosts := []string{nodeName, address, "localhost", "127.0.0.1", "::1"}
+func AgentHosts(nodeName, address string, also ...string) []string {
+	hosts := append([]string{nodeName, address, "localhost", "127.0.0.1", "::1"}, also...)
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
 }
@@ -48,8 +48,8 @@ func WhyAdmin(p node.Paths, nodeName string, now time.Time) string {
 	return whyIssue(p, adminPlace(p), adminRequest(nodeName, now))
 }
 
-func agentRequest(nodeName, address string, now time.Time) Request {
-	return Request{CommonName: "ceo-agent:" + nodeName, Role: Agent, Hosts: AgentHosts(nodeName, address), Now: now}
+func agentRequest(nodeName, address string, now time.Time, also ...string) Request {
+	return Request{CommonName: "ceo-agent:" + nodeName, Role: Agent, Hosts: AgentHosts(nodeName, address, also...), Now: now}
 }
 
 func adminRequest(nodeName string, now time.Time) Request {

@@ -41,6 +41,9 @@ func Leaves() []Leaf {
 // Host is the node that certificates are for, and how long they last.
 type Host struct {
 	Name, Address string
+	// Also are further addresses that the agent's own certificate names, and no other's: while a node's address is gone, it
+	// has to be asked at those that are there (P20).
+	Also []string
 	// Life of what is issued; 0: Lifetime, and what lives longer is left.
 	Life time.Duration
 	Now  time.Time

@@ -20,7 +20,7 @@ func Renew(p node.Paths, h Host) []Renewal {
 			out = append(out, Renewal{Name: name, Why: why, Err: err})
 		}
 	}
-	agent, admin, operator := agentRequest(h.Name, h.Address, h.Now), adminRequest(h.Name, h.Now), operatorRequest(h.Name, h.Now)
+	agent, admin, operator := agentRequest(h.Name, h.Address, h.Now, h.Also...), adminRequest(h.Name, h.Now), operatorRequest(h.Name, h.Now)
 	agent.Life, admin.Life, operator.Life = h.Life, h.Life, h.Life
 	why, err := ensure(p, agentPlace(p), agent)
 	add(AgentPair, why, err)

@@ -72,7 +72,7 @@ func makeCAOf(key crypto.Signer, now time.Time, life time.Duration) (Pair, error
 }
 
 // TrustKnownCA is TrustCA for a CA that is on this node already.
-func TrustKnownCA(p node.Paths, fingerprint string) error {
+func TrustKnownCA(p node.Paths, fingerprint, reason string) error {
 	var next Pair
 	var err error
 	if next.Cert, err = os.ReadFile(keptCA(p, fingerprint) + ".crt"); err == nil {
@@ -81,13 +81,14 @@ func TrustKnownCA(p node.Paths, fingerprint string) error {
 	if err != nil {
 		return fmt.Errorf("trust CA %.12s: this node was never given it: %w", fingerprint, err)
 	}
-	return TrustCA(p, next)
+	return TrustCA(p, next, reason)
 }
 
 // TrustCA is the first step of a change of etcd's CA on a node: the new one goes to the end of the bundle that everybody
 // here verifies with, and its key to the node's own folder. kubeadm, which takes the bundle's first certificate and
-// ca.key, goes on with the old one.
-func TrustCA(p node.Paths, next Pair) error {
+// ca.key, goes on with the old one. reason is what the change was begun for; it stays on the node, so that whoever asks for
+// the same again is told that it is done.
+func TrustCA(p node.Paths, next Pair, reason string) error {
 	cert, err := ParseCertificate(next.Cert)
 	if err != nil {
 		return fmt.Errorf("trust a new CA: %w", err)
@@ -123,7 +124,7 @@ func TrustCA(p node.Paths, next Pair) error {
 	if err := keepCA(p, cert, next.Key); err != nil {
 		return err
 	}
-	if err := durable.WriteJSON(rotationFile(p), rotationRecord{Target: Fingerprint(cert)}, 0o600); err != nil {
+	if err := durable.WriteJSON(rotationFile(p), rotationRecord{Target: Fingerprint(cert), Reason: reason}, 0o600); err != nil {
 		return fmt.Errorf("trust a new CA: %w", err)
 	}
 	if slices.ContainsFunc(bundle, cert.Equal) {
@@ -195,6 +196,8 @@ type CAState struct {
 	Leaves  []SignedLeaf
 	// Target is the CA that was last to be trusted here, "" where none ever was.
 	Target string
+	// Reason is what that was for.
+	Reason string
 }
 
 // SignedLeaf is a certificate that is served or presented on this node. SignedBy is empty if no CA of the bundle did.
@@ -215,7 +218,7 @@ func ReadCAState(p node.Paths) (CAState, error) {
 	if err != nil && !isMissing(err) {
 		return CAState{}, err
 	}
-	s.Target = r.Target
+	s.Target, s.Reason = r.Target, r.Reason
 	return s, nil
 }
 
@@ -242,6 +245,7 @@ func presented(p node.Paths, cas []*x509.Certificate) []SignedLeaf {
 
 type rotationRecord struct {
 	Target string `json:"target"`
+	Reason string `json:"reason,omitempty"`
 }
 
 func rotationFile(p node.Paths) string { return filepath.Join(p.EtcdCAs(), "rotation.json") }

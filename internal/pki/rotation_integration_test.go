@@ -287,7 +287,7 @@ func TestCAIsChangedUnderLoad(t *testing.T) {
 		n := c.nodes[i]
 		switch a.Kind {
 		case rotation.Trust:
-			err = n.change(func() error { return TrustCA(n.paths, next) })
+			err = n.change(func() error { return TrustCA(n.paths, next, "") })
 		case rotation.Sign:
 			err = n.change(func() error { return SignWithCA(n.paths, a.CA) })
 			n.renew(t)

@@ -105,6 +105,16 @@ func isBlocker(path string) (ours, made bool, err error) {
 	return strings.HasPrefix(string(text), blockerFirst), strings.Contains(string(text), blockerMade), err
 }
 
+// isSecondBlocker: one whose removal was interrupted is empty, and an empty directory is nothing that could be lost.
+func isSecondBlocker(path string) (bool, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil || len(entries) == 0 {
+		return err == nil, err
+	}
+	ours, _, err := isBlocker(filepath.Join(path, touchWords))
+	return ours && len(entries) == 1, err
+}
+
 var errAtWork = errors.New("another ceo restore is at work here; wait for it, or end it")
 
 // flock takes the lock if it can be had now. File systems without locks do without.

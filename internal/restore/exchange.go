@@ -48,13 +48,15 @@ const (
 func replaceBlocker(staged, target string) error {
 	dir := filepath.Dir(target)
 	touch := filepath.Join(dir, touchName)
-	if err := os.Mkdir(touch, 0o700); err != nil {
+	// Made where all is ours, and brought here with its words in it: one without them could be anybody's.
+	made := filepath.Join(filepath.Dir(staged), touchName)
+	if err := os.Mkdir(made, 0o700); err != nil {
 		return err
 	}
-	if err := durable.WriteFile(filepath.Join(touch, touchWords), []byte(blockerText), 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(made, touchWords), []byte(blockerText), 0o600); err != nil {
 		return err
 	}
-	if err := durable.SyncDir(dir); err != nil {
+	if err := durable.RenameNew(made, touch); err != nil {
 		return err
 	}
 	durable.Point("restore: second blocker")

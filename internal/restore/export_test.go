@@ -8,3 +8,13 @@ func WithoutExchange() (undo func()) {
 	swap = func(string, string) error { return unix.EINVAL }
 	return func() { swap = was }
 }
+
+// AtExchange is WithoutExchange, and calls f when it comes to it.
+func AtExchange(f func()) (undo func()) {
+	was := swap
+	swap = func(string, string) error {
+		f()
+		return unix.EINVAL
+	}
+	return func() { swap = was }
+}

@@ -51,7 +51,7 @@ func look(dir string) (f found, err error) {
 				f.others = append(f.others, name)
 			}
 		case name == touchName && e.IsDir():
-			if f.touch, _, err = isBlocker(filepath.Join(path, touchWords)); err == nil && !f.touch {
+			if f.touch, err = isSecondBlocker(path); err == nil && !f.touch {
 				f.others = append(f.others, name)
 			}
 		case name == ".ceo" && e.IsDir():

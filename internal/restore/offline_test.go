@@ -420,6 +420,65 @@ func TestOfflineKilledAtAnyTime(t *testing.T) {
 	}
 }
 
+// TestOfflineAfterTheSecondBlocker: whatever of the second blocker a crash left, the same call again finishes (I20).
+// The kills of the test above seldom fall on these moments.
+func TestOfflineAfterTheSecondBlocker(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		do   func(dir, words string) error
+		free bool
+	}{
+		{"made, not in place", func(dir, words string) error {
+			return os.WriteFile(filepath.Join(dir, ".ceo", "staging", "restore", ".touch"), []byte(words), 0o600)
+		}, true},
+		{"in place", func(dir, words string) error {
+			return os.WriteFile(filepath.Join(dir, ".touch", "ceo-restore"), []byte(words), 0o600)
+		}, true},
+		{"its removal interrupted", func(string, string) error { return nil }, true},
+		{"somebody's, beside ours", func(dir, words string) error {
+			return errors.Join(os.WriteFile(filepath.Join(dir, ".touch", "ceo-restore"), []byte(words), 0o600),
+				os.WriteFile(filepath.Join(dir, ".touch", "x"), nil, 0o600))
+		}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := offlineParams(t, threeMembers())
+			crashed := filepath.Join(t.TempDir(), "data")
+			undo := restore.AtExchange(func() {
+				words, err := os.ReadFile(datadir.MemberDir(p.DataDir))
+				if err == nil {
+					err = os.CopyFS(crashed, os.DirFS(p.DataDir))
+				}
+				if err == nil {
+					err = os.Mkdir(filepath.Join(crashed, ".touch"), 0o700)
+				}
+				if err := errors.Join(err, row.do(crashed, string(words))); err != nil {
+					t.Error(err)
+				}
+			})
+			_, err := restore.Offline(t.Context(), p)
+			undo()
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := tree(t, crashed)
+			p.DataDir = crashed
+			defer restore.WithoutExchange()()
+			_, err = restore.Offline(t.Context(), p)
+			if !row.free {
+				if !errors.Is(err, datadir.ErrOccupied) {
+					t.Fatal(err)
+				}
+				sameTree(t, crashed, before...)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			sameTree(t, crashed, wholeDir...)
+		})
+	}
+}
+
 // closed fails where an etcd would start on nothing or half of it.
 func closed(t *testing.T, dir string, walElsewhere bool) {
 	t.Helper()

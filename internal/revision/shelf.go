@@ -2,12 +2,14 @@ package revision
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"clusteretcd.io/ceo/internal/durable"
 	"clusteretcd.io/ceo/internal/node"
@@ -53,6 +55,8 @@ type Present struct {
 	// Ours: it carries a revision's name. Others have one by what they hold.
 	Ours    bool
 	Content staticpod.Content
+	// Address that it was made for when the node got another one; "" where it never did.
+	Address string
 }
 
 // Present reads it.
@@ -67,12 +71,52 @@ func (s Shelf) Present() (Present, error) {
 	return present(raw)
 }
 
+// Stamp is another one when the manifest in the kubelet's folder or the index is; "" where one of them cannot be read.
+func (s Shelf) Stamp() string {
+	manifest, err := os.ReadFile(filepath.Join(s.Paths.Manifests(), staticpod.EtcdFile))
+	if err != nil {
+		return ""
+	}
+	index, err := os.ReadFile(s.index())
+	if err != nil {
+		return ""
+	}
+	// What they hold and not their times: a person's clock or a copy that keeps them must not hide a change.
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%d\n", len(manifest)) // a hash takes all
+	_, _ = h.Write(manifest)
+	_, _ = h.Write(index)
+	return string(h.Sum(nil))
+}
+
+// parsed is the manifest that was parsed last: an agent looks at the same one again and again.
+var parsed struct {
+	sync.Mutex
+	Present
+}
+
 func present(raw []byte) (Present, error) {
+	parsed.Lock()
+	defer parsed.Unlock()
+	if len(raw) > 0 && bytes.Equal(raw, parsed.Manifest) {
+		p := parsed.Present
+		p.Manifest = raw
+		return p, nil
+	}
+	p, err := parse(raw)
+	if err == nil {
+		parsed.Present = p
+		parsed.Manifest = bytes.Clone(raw)
+	}
+	return p, err
+}
+
+func parse(raw []byte) (Present, error) {
 	pod, err := staticpod.Parse(raw)
 	if err != nil {
 		return Present{}, fmt.Errorf("etcd's manifest: %w", err)
 	}
-	p := Present{Manifest: raw}
+	p := Present{Manifest: raw, Address: pod.Annotations[staticpod.AddressAnnotation]}
 	if p.Revision, p.Ours, err = staticpod.RevisionOf(pod); err != nil {
 		return Present{}, err
 	}
@@ -135,7 +179,8 @@ func (s Shelf) PlanBack() (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	if placed, err := s.Read(from.Revision); err != nil || !bytes.Equal(placed, from.Manifest) {
+	// One from before the node got another address would send etcd to the one that is gone (P20).
+	if placed, err := s.Read(from.Revision); err != nil || !bytes.Equal(placed, from.Manifest) || !staticpod.SameAddresses(good, from.Manifest) {
 		old, err := present(good)
 		if err != nil {
 			return Plan{}, fmt.Errorf("revision %s: %w", x.LastGood, err)

@@ -24,17 +24,7 @@ func Test1InstallUnderLoad(t *testing.T) {
 	must(t, lab.Install(ctx, "", 3))
 	whole(ctx, t)
 	// The writer still gets through after the last restart.
-	n, err := w.Acks()
-	must(t, err)
-	must(t, w.UntilAcked(ctx, len(n)+20, soon))
-	must(t, w.Stop())
-	acks, err := w.Acks()
-	must(t, err)
-	have, err := lab.Objects(ctx)
-	must(t, err)
-	if err := harness.Compare(acks, have, acks[len(acks)-1].ResourceVersion); err != nil {
-		t.Fatalf("acknowledged writes were lost: %v", err)
-	}
+	acks := nothingLost(ctx, t, w)
 	t.Logf("%d acknowledged writes, none lost, longest pause %s", len(acks), longestPause(acks))
 
 	t.Run("again changes nothing", func(t *testing.T) {
@@ -72,9 +62,7 @@ func Test1InstallUnderLoad(t *testing.T) {
 		}
 	})
 	t.Run("a further node joins by kubeadm, gets ceo, and goes again", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("takes a minute")
-		}
+		onlyInFull(t, "a minute and a half; story 9 has a node join, with the installer")
 		_, err := lab.Lab(ctx, "add", "4")
 		must(t, err)
 		_, err = lab.Lab(ctx, "cp", lab.Bin()+"/ceo", "cp-4:/usr/local/bin/ceo")

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -88,17 +87,7 @@ func Test9Adopt(t *testing.T) {
 	}
 	condition(ctx, t, "Available", "True")
 	condition(ctx, t, "QuorumSafe", "True")
-	n, err := w.Acks()
-	must(t, err)
-	must(t, w.UntilAcked(ctx, len(n)+20, soon))
-	must(t, w.Stop())
-	acks, err := w.Acks()
-	must(t, err)
-	have, err := lab.Objects(ctx)
-	must(t, err)
-	if err := harness.Compare(acks, have, acks[len(acks)-1].ResourceVersion); err != nil {
-		t.Fatalf("acknowledged writes were lost: %v", err)
-	}
+	acks := nothingLost(ctx, t, w)
 	t.Logf("%d acknowledged writes, none lost, longest pause %s (goal: %s)", len(acks), longestPause(acks), gap)
 
 	t.Run("again changes nothing", func(t *testing.T) {
@@ -121,7 +110,7 @@ func Test9Adopt(t *testing.T) {
 		knows(ctx, t, 4)
 		membersAre(ctx, t, "cp-1", "cp-2", "cp-3", "cp-4")
 		seenHealthy(ctx, t, "cp-4")
-		if os.Getenv("CEO_E2E_FULL") == "" {
+		if !full() {
 			return
 		}
 		// Not before five minutes: kubeadm may still be at work on the node.

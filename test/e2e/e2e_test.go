@@ -60,6 +60,16 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// full: the long cases run as well (`make e2e-full`).
+func full() bool { return os.Getenv("CEO_E2E_FULL") != "" }
+
+func onlyInFull(t *testing.T, why string) {
+	t.Helper()
+	if !full() {
+		t.Skipf("only with CEO_E2E_FULL=1: %s", why)
+	}
+}
+
 func testContext(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -95,5 +105,23 @@ func wrote(ctx context.Context, t *testing.T, run string, n int) []harness.Ack {
 	must(t, l.UntilAcked(ctx, n, late))
 	acks, err := l.Acks()
 	must(t, err)
+	return acks
+}
+
+// nothingLost waits until the writer gets through once more, ends it, and compares what it has acknowledged with what is
+// there.
+func nothingLost(ctx context.Context, t *testing.T, w *harness.Load) []harness.Ack {
+	t.Helper()
+	acks, err := w.Acks()
+	must(t, err)
+	must(t, w.UntilAcked(ctx, len(acks)+20, soon))
+	must(t, w.Stop())
+	acks, err = w.Acks()
+	must(t, err)
+	have, err := lab.Objects(ctx)
+	must(t, err)
+	if err := harness.Compare(acks, have, acks[len(acks)-1].ResourceVersion); err != nil {
+		t.Fatalf("acknowledged writes were lost: %v", err)
+	}
 	return acks
 }

@@ -46,7 +46,7 @@ func main() {
 
 func run() error {
 	if len(os.Args) < 2 {
-		return errors.New("usage: load write|watch|dump --kubeconfig FILE [--out FILE]")
+		return errors.New("usage: load write|watch|dump --kubeconfig FILE [--out FILE], or load history --endpoints URLS --certs DIR --out FILE")
 	}
 	fs := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	kubeconfig := fs.String("kubeconfig", "", "admin kubeconfig")
@@ -57,16 +57,27 @@ func run() error {
 	count := fs.Int("count", 0, "end after so many acknowledged writes; 0: until ended")
 	timeout := fs.Duration("timeout", 3*time.Second, "limit of each write")
 	size := fs.Int("size", 256, "bytes of content of each object")
+	endpoints := fs.String("endpoints", "", "history: client URLs of etcd's members, by commas")
+	certs := fs.String("certs", "", "history: folder with ca.crt, client.crt and client.key")
+	clients := fs.Int("clients", 6, "history: so many at the same time, each of one member")
+	keys := fs.Int("keys", 3, "history: so many keys")
 	if err := fs.Parse(os.Args[2:]); err != nil {
 		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if os.Args[1] == "history" {
+		r := recorder{endpoints: split(*endpoints), prefix: "/ceo-history/" + *run + "/", clients: *clients, keys: *keys, every: *every, timeout: *timeout}
+		if len(r.endpoints) == 0 {
+			return errors.New("history: no --endpoints")
+		}
+		return r.record(ctx, *certs, *out)
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	if err != nil {
 		return err
 	}
 	cfg.QPS, cfg.Burst, cfg.Timeout = 1000, 1000, *timeout
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	switch os.Args[1] {
 	case "write":
 		c, err := kubernetes.NewForConfig(cfg)

@@ -43,7 +43,7 @@ type host struct {
 	pki     *etcdtest.PKI
 }
 
-func (w *world) newHost(t *testing.T, name, address string) *host {
+func (w *world) newHost(t testing.TB, name, address string) *host {
 	t.Helper()
 	root, err := os.MkdirTemp("", "ceo") // a socket's path must be short
 	must(t, err)

@@ -7,46 +7,108 @@
 package operator_test
 
 import (
-	"errors"
+	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// inside names the test that this process runs, in a network of its own.
 const inside = "CEO_TEST_OWN_NETWORK"
 
-// TestMain runs the tests in a network of their own: agents and the etcd beside them have fixed ports, which something
-// else on this machine may use.
+// The tests run beside each other, since mostly they wait: for elections, time-outs, the next minute. Each has a
+// kube-apiserver and up to five etcds, which is a GB and, while they start, a core.
+var (
+	// atOnce are the places of the tests that are not long.
+	atOnce = make(chan struct{}, 2)
+	// long ones wait for minutes: they begin at once, and need no place.
+	long = []string{"TestMembers", "TestSchedule", "TestRollouts"}
+)
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if of := os.Getenv(agentOf); of != "" {
+		fmt.Fprintln(os.Stderr, runAgentProcess(of))
+		os.Exit(1)
+	}
 	if os.Getenv(inside) != "" {
 		if err := loopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, "bring the loopback interface up:", err)
 			os.Exit(1)
 		}
-		os.Exit(m.Run())
+	} else if err := flag.Set("test.parallel", "32"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	c := exec.Command(os.Args[0], os.Args[1:]...)
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.Env = append(os.Environ(), inside+"=1")
+	os.Exit(m.Run())
+}
+
+// alone runs the calling test in a process with a network of its own, beside the others: agents and the etcd beside them
+// have fixed ports, which another test or something else on this machine may use. False in the process that only waits
+// for that one; the test returns then.
+func alone(t testing.TB) bool {
+	t.Helper()
+	if os.Getenv(inside) == t.Name() {
+		return true
+	}
+	test, isTest := t.(*testing.T)
+	if isTest {
+		test.Parallel()
+	}
+	if !slices.Contains(long, t.Name()) {
+		atOnce <- struct{}{}
+		defer func() { <-atOnce }()
+	}
+	args := []string{"-test.run=^$", "-test.benchtime=1x", "-test.bench=^" + t.Name() + "$"}
+	if isTest {
+		args = argsOf(test)
+	}
+	c := exec.Command(os.Args[0], args...)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	c.Env = append(os.Environ(), inside+"="+t.Name())
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if os.Getuid() != 0 {
 		c.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		c.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
 		c.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
-	err := c.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		os.Exit(exit.ExitCode())
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "run the tests in a network of their own:", err)
-		os.Exit(1)
+	// Pdeathsig is of the thread that forks.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := c.Run(); err != nil {
+		t.Errorf("in a network of its own: %v\n%s", err, out.String())
+	} else if !isTest || testing.Verbose() {
+		t.Log(out.String())
 	}
+	return false
+}
+
+// argsOf make another process run the test as this one was told to.
+func argsOf(t *testing.T) []string {
+	t.Helper()
+	run := "^" + t.Name() + "$"
+	if _, sub, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
+		run += "/" + sub
+	}
+	args := []string{"-test.run=" + run}
+	// One that hangs ends with its stacks before this process does.
+	if end, ok := t.Deadline(); ok {
+		args = append(args, "-test.timeout="+(time.Until(end)*9/10).String())
+	}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	return args
 }
 
 func loopbackUp() error {

@@ -73,6 +73,9 @@ func (w *world) waitMended(t *testing.T, c *clientv3.Client) {
 // TestNoSpaceOfTheAPI: the etcd of the operator's own API server is full, and takes no Lease any more. The operator that
 // leads mends it; and so does one that cannot lead because of it. The agent is the real one.
 func TestNoSpaceOfTheAPI(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	w := &world{certs: t.TempDir()}
 	w.newCA(t)
 	w.newOperatorCerts(t)
@@ -133,6 +136,9 @@ func eventText(e eventsv1.Event) string { return e.Reason + ": " + e.Note }
 // TestHashMismatch: a member's database is changed behind its back. All are healthy, no alarm is raised, and the
 // comparison finds it.
 func TestHashMismatch(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	w := newWorld(t)
 	nodes := w.newCluster3(t)
 	c := nodes[0].etcd.Client(t)

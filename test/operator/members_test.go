@@ -29,6 +29,9 @@ const timeout = 30 * time.Second
 
 // TestMembers is the life of a cluster of real etcds with the real operator, decision, lock and guard's decision.
 func TestMembers(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	whole := t
 	w := newWorld(t)
 	var mu sync.Mutex

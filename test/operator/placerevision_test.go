@@ -28,6 +28,9 @@ import (
 
 // TestPlaceRevision is the agent's side with nothing replaced but the container runtime: the agent, its files, its etcd.
 func TestPlaceRevision(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	w := newWorld(t)
 	h := w.newHost(t, "cp-1", "127.0.0.1")
 	h.etcd.MetricsURL = "http://127.0.0.1:2381"

@@ -52,6 +52,9 @@ func (w *world) redeploy(t *testing.T, reason string) (cli.Redeployed, int) {
 // TestRollouts: one at a time, the leader last, with real etcds behind agents that keep their revisions with the real code
 // (I6, P22). An adopted cluster is restarted for nothing.
 func TestRollouts(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	whole := t
 	w := newWorld(t)
 	nodes, stopKubelets := w.newRolling3(t)

@@ -67,7 +67,7 @@ func (w *world) serve(t *testing.T, api *apiservertest.Server) {
 	must(t, err)
 }
 
-func (w *world) newOperatorCerts(t *testing.T) {
+func (w *world) newOperatorCerts(t testing.TB) {
 	t.Helper()
 	ca, err := pki.NewCA(w.caCert, w.caKey)
 	must(t, err)
@@ -146,7 +146,7 @@ func (w *world) cluster(t *testing.T) v1alpha1.EtcdCluster {
 	return c
 }
 
-func (w *world) newCA(t *testing.T) {
+func (w *world) newCA(t testing.TB) {
 	t.Helper()
 	var err error
 	w.caKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -162,7 +162,7 @@ func (w *world) newCA(t *testing.T) {
 }
 
 // kubeadmPKI writes etcd's certificates as kubeadm does, and returns them as etcd takes them.
-func (w *world) kubeadmPKI(t *testing.T, p node.Paths) *etcdtest.PKI {
+func (w *world) kubeadmPKI(t testing.TB, p node.Paths) *etcdtest.PKI {
 	t.Helper()
 	dir := p.EtcdPKI()
 	must(t, os.MkdirAll(dir, 0o700))
@@ -196,19 +196,19 @@ func nodeIPs() []net.IP {
 	return out
 }
 
-func writeKey(t *testing.T, path string, key *ecdsa.PrivateKey) {
+func writeKey(t testing.TB, path string, key *ecdsa.PrivateKey) {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	must(t, err)
 	writePEM(t, path, "PRIVATE KEY", der)
 }
 
-func writePEM(t *testing.T, path, kind string, der []byte) {
+func writePEM(t testing.TB, path, kind string, der []byte) {
 	t.Helper()
 	must(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

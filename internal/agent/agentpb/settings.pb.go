@@ -38,8 +38,11 @@ type Settings struct {
 	// Whether the static files belong to a backup; unset: as the node's own file
 	// says.
 	BackupResources *bool `protobuf:"varint,5,opt,name=backup_resources,json=backupResources,proto3,oneof" json:"backup_resources,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The Node's InternalIP, where it is not the address that the agent names; the
+	// node takes it only where its own is gone and this one is there (P20).
+	NodeAddress   string `protobuf:"bytes,6,opt,name=node_address,json=nodeAddress,proto3" json:"node_address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -105,6 +108,13 @@ func (x *Settings) GetBackupResources() bool {
 		return *x.BackupResources
 	}
 	return false
+}
+
+func (x *Settings) GetNodeAddress() string {
+	if x != nil {
+		return x.NodeAddress
+	}
+	return ""
 }
 
 type PlaceSettingsRequest struct {
@@ -219,7 +229,9 @@ type CAState struct {
 	ApiServerStale bool   `protobuf:"varint,9,opt,name=api_server_stale,json=apiServerStale,proto3" json:"api_server_stale,omitempty"`
 	ApiServerError string `protobuf:"bytes,10,opt,name=api_server_error,json=apiServerError,proto3" json:"api_server_error,omitempty"`
 	// Names of the leaves of leaves_signed_by, in the same order.
-	LeafNames     []string `protobuf:"bytes,11,rep,name=leaf_names,json=leafNames,proto3" json:"leaf_names,omitempty"`
+	LeafNames []string `protobuf:"bytes,11,rep,name=leaf_names,json=leafNames,proto3" json:"leaf_names,omitempty"`
+	// What target was begun for.
+	Reason        string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -331,9 +343,18 @@ func (x *CAState) GetLeafNames() []string {
 	return nil
 }
 
+func (x *CAState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type RotateCARequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// trust, sign or forget.
+	// trust, sign or forget; or restart-etcd, under the cluster's one lock, or
+	// restart-apiserver. A restart is done only if what runs has not read what
+	// lies in the bundle.
 	Step string `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
 	// trust: the new CA's certificate and key, PEM. The key goes over mTLS to
 	// control-plane nodes only. Without them, the fingerprint of one that this
@@ -342,8 +363,10 @@ type RotateCARequest struct {
 	Key         []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
 	// sign and forget: fingerprint of the CA to sign with from now on, or to
 	// forget.
-	Fingerprint   string `protobuf:"bytes,4,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
-	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Fingerprint string `protobuf:"bytes,4,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Reason      string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// As in ChangeMembersRequest: a restart is refused on another cluster.
+	ClusterId     string `protobuf:"bytes,6,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -413,6 +436,13 @@ func (x *RotateCARequest) GetReason() string {
 	return ""
 }
 
+func (x *RotateCARequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
 type RotateCAReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         *CAState               `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
@@ -461,18 +491,19 @@ var File_settings_proto protoreflect.FileDescriptor
 
 const file_settings_proto_rawDesc = "" +
 	"\n" +
-	"\x0esettings.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x01\n" +
+	"\x0esettings.proto\x12\x1aclusteretcd.agent.v1alpha1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x02\n" +
 	"\bSettings\x12'\n" +
 	"\x0fbackup_location\x18\x01 \x01(\tR\x0ebackupLocation\x12+\n" +
 	"\x11backup_recipients\x18\x02 \x03(\tR\x10backupRecipients\x12\x1c\n" +
 	"\tretention\x18\x03 \x01(\fR\tretention\x12\x1b\n" +
 	"\tleaf_life\x18\x04 \x01(\x03R\bleafLife\x12.\n" +
-	"\x10backup_resources\x18\x05 \x01(\bH\x00R\x0fbackupResources\x88\x01\x01B\x13\n" +
+	"\x10backup_resources\x18\x05 \x01(\bH\x00R\x0fbackupResources\x88\x01\x01\x12!\n" +
+	"\fnode_address\x18\x06 \x01(\tR\vnodeAddressB\x13\n" +
 	"\x11_backup_resources\"X\n" +
 	"\x14PlaceSettingsRequest\x12@\n" +
 	"\bsettings\x18\x01 \x01(\v2$.clusteretcd.agent.v1alpha1.SettingsR\bsettings\".\n" +
 	"\x12PlaceSettingsReply\x12\x18\n" +
-	"\achanged\x18\x01 \x01(\bR\achanged\"\xfa\x02\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\"\x92\x03\n" +
 	"\aCAState\x12\x18\n" +
 	"\atrusted\x18\x01 \x03(\tR\atrusted\x12\x18\n" +
 	"\asigning\x18\x02 \x01(\tR\asigning\x12(\n" +
@@ -488,13 +519,16 @@ const file_settings_proto_rawDesc = "" +
 	"\x10api_server_error\x18\n" +
 	" \x01(\tR\x0eapiServerError\x12\x1d\n" +
 	"\n" +
-	"leaf_names\x18\v \x03(\tR\tleafNames\"\x93\x01\n" +
+	"leaf_names\x18\v \x03(\tR\tleafNames\x12\x16\n" +
+	"\x06reason\x18\f \x01(\tR\x06reason\"\xb2\x01\n" +
 	"\x0fRotateCARequest\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x10\n" +
 	"\x03key\x18\x03 \x01(\fR\x03key\x12 \n" +
 	"\vfingerprint\x18\x04 \x01(\tR\vfingerprint\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"J\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x06 \x01(\tR\tclusterId\"J\n" +
 	"\rRotateCAReply\x129\n" +
 	"\x05state\x18\x01 \x01(\v2#.clusteretcd.agent.v1alpha1.CAStateR\x05stateB+Z)clusteretcd.io/ceo/internal/agent/agentpbb\x06proto3"
 

@@ -13,7 +13,8 @@ func RotationNodes(states []*agentpb.NodeState) []rotation.Node {
 		ca := s.GetCa()
 		n := rotation.Node{
 			Name: s.GetName(), Unknown: s.GetUnreachable(), Trusted: ca.GetTrusted(), Signing: ca.GetSigning(), Target: ca.GetTarget(),
-			EtcdTrusts: ca.GetEtcdTrusts(), APIServerStale: ca.GetApiServerStale(),
+			EtcdTrusts: ca.GetEtcdTrusts(), APIServerStale: ca.GetApiServerStale(), Reason: ca.GetReason(),
+			Leads: s.GetEtcd().GetHasLeader() && s.GetEtcd().GetLeaderId() == s.GetEtcd().GetMemberId(),
 		}
 		for _, problem := range []string{ca.GetError(), ca.GetEtcdError(), ca.GetApiServerError()} {
 			if n.Unknown == "" {

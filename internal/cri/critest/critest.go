@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -22,6 +23,7 @@ type Runtime struct {
 	mu          sync.Mutex
 	running     bool
 	annotations map[string]string
+	beside      int
 	images      []string
 	pulled      []string
 }
@@ -49,6 +51,13 @@ func (r *Runtime) Run(annotations map[string]string) {
 	r.running, r.annotations = true, annotations
 }
 
+// Beside makes so many other pods of kube-system run beside it.
+func (r *Runtime) Beside(pods int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.beside = pods
+}
+
 // Offer makes an image one that can be pulled.
 func (r *Runtime) Offer(image string) {
 	r.mu.Lock()
@@ -63,17 +72,29 @@ func (r *Runtime) ListContainers(context.Context, *runtimeapi.ListContainersRequ
 	if !r.running {
 		return &runtimeapi.ListContainersResponse{}, nil
 	}
-	return &runtimeapi.ListContainersResponse{Containers: []*runtimeapi.Container{{
-		Id: "c", PodSandboxId: "s", State: runtimeapi.ContainerState_CONTAINER_RUNNING,
-		Labels: map[string]string{"io.kubernetes.pod.namespace": "kube-system", "io.kubernetes.pod.name": "etcd-cp-1", "io.kubernetes.container.name": "etcd"},
-	}}}, nil
+	out := &runtimeapi.ListContainersResponse{Containers: []*runtimeapi.Container{container("", "etcd")}}
+	for i := range r.beside {
+		out.Containers = append(out.Containers, container(strconv.Itoa(i), "other-"+strconv.Itoa(i)))
+	}
+	return out, nil
 }
 
 // ListPodSandbox implements the CRI.
 func (r *Runtime) ListPodSandbox(context.Context, *runtimeapi.ListPodSandboxRequest) (*runtimeapi.ListPodSandboxResponse, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return &runtimeapi.ListPodSandboxResponse{Items: []*runtimeapi.PodSandbox{{Id: "s", Annotations: r.annotations}}}, nil
+	out := &runtimeapi.ListPodSandboxResponse{Items: []*runtimeapi.PodSandbox{{Id: "s", Annotations: r.annotations}}}
+	for i := range r.beside {
+		out.Items = append(out.Items, &runtimeapi.PodSandbox{Id: "s" + strconv.Itoa(i), Annotations: map[string]string{"kubernetes.io/config.source": "file"}})
+	}
+	return out, nil
+}
+
+func container(id, name string) *runtimeapi.Container {
+	return &runtimeapi.Container{
+		Id: "c" + id, PodSandboxId: "s" + id, State: runtimeapi.ContainerState_CONTAINER_RUNNING,
+		Labels: map[string]string{"io.kubernetes.pod.namespace": "kube-system", "io.kubernetes.pod.name": name + "-cp-1", "io.kubernetes.container.name": name},
+	}
 }
 
 // ListImages implements the CRI.

@@ -24,7 +24,15 @@ func (c *Client) HashKV(ctx context.Context, endpoint string, revision int64) (H
 	if err != nil {
 		return Hash{}, fmt.Errorf("hash of %s at revision %d: %w", endpoint, revision, err)
 	}
-	return Hash{Hash: r.Hash, Revision: r.HashRevision, CompactRevision: r.CompactRevision}, nil
+	h := Hash{Hash: r.Hash, Revision: r.HashRevision, CompactRevision: r.CompactRevision}
+	// 3.5 does not name it: it is what was asked for, or, where nothing was, the member's own, which its header has.
+	if h.Revision == 0 {
+		h.Revision = revision
+	}
+	if h.Revision == 0 {
+		h.Revision = r.Header.GetRevision()
+	}
+	return h, nil
 }
 
 // Count is how many keys exist.

@@ -74,7 +74,7 @@ func Next(v View) Action {
 	}
 	target, err := Parse(v.Target)
 	if err != nil {
-		return Action{Refuse, err.Error() + ": change spec.version"}
+		return Action{Refuse, err.Error() + ": change spec.etcd.version"}
 	}
 	cluster, err := Parse(v.ClusterVersion)
 	if err != nil {
@@ -110,11 +110,11 @@ func Next(v View) Action {
 func refuse(cluster, target Version) (Action, bool) {
 	switch next := (Version{cluster.Major, cluster.Minor + 1, 0}); {
 	case target.series() < Oldest.series() || target.series() > Newest.series():
-		return Action{Refuse, fmt.Sprintf("etcd %s is not one of %s to %s, which this version of ceo runs: change spec.version", target, Oldest.Series(), Newest.Series())}, true
+		return Action{Refuse, fmt.Sprintf("etcd %s is not one of %s to %s, which this version of ceo runs: change spec.etcd.version", target, Oldest.Series(), Newest.Series())}, true
 	case target.series() < cluster.series():
-		return Action{Refuse, fmt.Sprintf("the data is of etcd %s, and %s is older: a downgrade is refused. Set spec.version to %s or later; to go back in time as well, `ceo recover` from a backup of then", cluster.Series(), target, cluster.Series())}, true
+		return Action{Refuse, fmt.Sprintf("the data is of etcd %s, and %s is older: a downgrade is refused. Set spec.etcd.version to %s or later; to go back in time as well, `ceo recover` from a backup of then", cluster.Series(), target, cluster.Series())}, true
 	case target.series() > next.series():
-		return Action{Refuse, fmt.Sprintf("from etcd %s to %s is more than one minor version: set spec.version to a %s first", cluster.Series(), target, next.Series())}, true
+		return Action{Refuse, fmt.Sprintf("from etcd %s to %s is more than one minor version: set spec.etcd.version to a %s first", cluster.Series(), target, next.Series())}, true
 	}
 	return Action{}, false
 }
@@ -126,7 +126,7 @@ func (v View) begin(target Version, running []Version) Action {
 		case x.series()+1 < target.series():
 			return Action{Refuse, fmt.Sprintf("%s runs %s, and %s is more than one minor version later", who, x, target)}
 		case x.series() == before36.series() && target.series() > x.series() && x.Less(before36):
-			return Action{Refuse, fmt.Sprintf("%s runs %s, and 3.6 may come only after %s (P23): set spec.version to %s first", who, x, before36, before36)}
+			return Action{Refuse, fmt.Sprintf("%s runs %s, and 3.6 may come only after %s (P23): set spec.etcd.version to %s first", who, x, before36, before36)}
 		}
 	}
 	if len(v.Alarms) > 0 {

@@ -37,7 +37,7 @@ func TestNext(t *testing.T) {
 		"P23: too old a 3.5":        {view("3.5.0", "3.6.6", "3.5.26", "3.5.24", "3.5.26"), Refuse, "cp-2 runs 3.5.24, and 3.6 may come only after 3.5.26"},
 		"P23: new enough":           {view("3.5.0", "3.6.6", "3.5.26", "3.5.26", "3.5.27"), Roll, "is one step"},
 		"P23: within 3.5":           {view("3.5.0", "3.5.26", "3.5.9", "3.5.9"), Roll, "is one step"},
-		"two minors at once":        {view("3.5.0", "3.7.3", "3.5.26"), Refuse, "set spec.version to a 3.6 first"},
+		"two minors at once":        {view("3.5.0", "3.7.3", "3.5.26"), Refuse, "set spec.etcd.version to a 3.6 first"},
 		"I22: a downgrade":          {view("3.7.0", "3.6.6", "3.7.3"), Refuse, "a downgrade is refused"},
 		"back while it is mixed":    {view("3.6.0", "3.6.6", "3.7.3", "3.6.6", "3.6.6"), Roll, "is one step"},
 		"a straggler of two before": {view("3.6.0", "3.7.3", "3.6.6", "3.5.26"), Refuse, "more than one minor version later"},

@@ -55,6 +55,8 @@ func gather(o observe.Observation, before memory) (gathered, memory) {
 	case !m.Serves:
 		// An old list proves no absence, and without a quorum nothing could be changed anyhow.
 		g.unknown = "no quorum gave the members"
+	default:
+		g.unknown = o.LeftOut(m)
 	}
 	for _, n := range o.Nodes {
 		if n.Wanted {

@@ -2,6 +2,7 @@ package members
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,6 +172,12 @@ func TestGather(t *testing.T) {
 			r := request(g, a)
 			return g.frozen && a.Kind == etcd.Remove && r.GetFrozen() && r.GetDecidedOn()[2].GetHealth() == "unhealthy"
 		}},
+		{"I23: a selector that leaves out a control-plane node with a member removes nothing", func(o *observe.Observation) {
+			o.Nodes[2].Wanted, o.Nodes[2].LeftOut = false, true
+		}, func(g gathered) bool { return strings.Contains(g.unknown, "leaves out cp-3") }},
+		{"a node that lost its label leaves", func(o *observe.Observation) {
+			o.Nodes[2].Wanted = false
+		}, func(g gathered) bool { return g.unknown == "" && etcd.Decide(g.view).Kind == etcd.Remove }},
 		{"P17: a recovery is open", func(o *observe.Observation) {
 			o.Nodes[2].Wanted = false
 			o.Nodes[1].State.Recovery = &agentpb.Recovery{Id: "r1"}

@@ -86,6 +86,17 @@ func (g *Gatherer) Gather(ctx context.Context) (Observation, error) {
 	for _, n := range list.Items {
 		nodes[n.Name] = Node{Name: n.Name, Address: internalIP(n), Wanted: true}
 	}
+	if o.Cluster != nil && len(o.Cluster.Spec.NodeSelector) > 0 {
+		var all corev1.NodeList
+		if err := g.API.List(ctx, &all, client.MatchingLabels(controlPlane)); err != nil {
+			return o, fmt.Errorf("list the control-plane Nodes: %w", err)
+		}
+		for _, n := range all.Items {
+			if _, ok := nodes[n.Name]; !ok {
+				nodes[n.Name] = Node{Name: n.Name, Address: internalIP(n), LeftOut: true}
+			}
+		}
+	}
 	for name, s := range g.last {
 		if _, ok := nodes[name]; !ok {
 			nodes[name] = Node{Name: name, Address: s.node.Address}

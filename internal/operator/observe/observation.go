@@ -32,6 +32,9 @@ type Node struct {
 	// Wanted: a Node of the API that the selector picks. The others were named by agents: a node that leaves, a
 	// bootstrap member, a Node that somebody deleted.
 	Wanted bool
+	// LeftOut: a Node of the API with the label of control-plane nodes, which the selector does not pick. One that lost
+	// that label leaves; one that has it is more likely a selector that somebody got wrong.
+	LeftOut bool
 	// State is what its agent says; nil is unknown, never dead (I23). A single look that fails leaves the last answer
 	// in place for a while, so that one lost packet is no news.
 	State *agentpb.NodeState
@@ -57,6 +60,17 @@ func (o Observation) Node(name string) (Node, bool) {
 		}
 	}
 	return Node{}, false
+}
+
+// LeftOut is why the selector cannot be meant so: it leaves out a control-plane node that holds a member.
+func (o Observation) LeftOut(m Membership) string {
+	for _, x := range m.Members {
+		if n, ok := o.Node(x.Node); ok && n.LeftOut {
+			return fmt.Sprintf("spec.nodeSelector leaves out %s, which is a control-plane node and holds a member: nothing is removed or rolled out for it; "+
+				"correct the selector, or take the label node-role.kubernetes.io/control-plane off %s if its member is to go", n.Name, n.Name)
+		}
+	}
+	return ""
 }
 
 // Answering are the nodes whose agents answered.

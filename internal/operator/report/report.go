@@ -23,6 +23,8 @@ type Report struct {
 	Upgradeable *Note
 	// Rollout is the roll-out without its number and times, which follow from the one of before.
 	Rollout *v1alpha1.RolloutStatus
+	// CARotation is the change of the CA without its times.
+	CARotation *v1alpha1.CARotationStatus
 }
 
 // Reporter is a controller that has something to say. It is asked at any time.

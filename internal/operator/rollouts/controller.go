@@ -37,6 +37,8 @@ type Controller struct {
 	Log    *slog.Logger
 	// Bound that a node has; zero is Bound.
 	Bound time.Duration
+	// Turn is shared with whoever restarts something, too.
+	Turn *observe.Turn
 
 	// Only Reconcile's, which runs once at a time.
 	acted    time.Time
@@ -118,6 +120,13 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	if !p.Action.Changes() && !p.Snapshot {
 		return ctrl.Result{}, nil
+	}
+	if p.Action.Changes() {
+		done, ok := c.Turn.Take(o.At)
+		if !ok {
+			return ctrl.Result{}, nil // the next look
+		}
+		defer done()
 	}
 	c.Log.Info("roll-out", "action", p.Action.Kind, "node", p.Action.Node, "revision", p.Action.Revision, "snapshot", p.Snapshot, "reason", p.Action.Reason)
 	err := c.act(ctx, o, p)

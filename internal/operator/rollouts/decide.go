@@ -129,6 +129,9 @@ func (v View) nodes(m observe.Membership, c staticpod.Content) (out []rollout.No
 
 // cannotWork is what no roll-out can mend, and what would take members down.
 func (v View) cannotWork(m observe.Membership, c staticpod.Content) *report.Note {
+	if why := v.LeftOut(m); why != "" {
+		return &report.Note{Reason: v1alpha1.ReasonSelectorMismatch, Message: why}
+	}
 	for _, x := range m.Members {
 		if size := x.Etcd.GetDbSize(); c.QuotaBytes > 0 && size >= c.QuotaBytes {
 			return &report.Note{Reason: v1alpha1.ReasonQuotaBelowDatabase, Message: fmt.Sprintf(

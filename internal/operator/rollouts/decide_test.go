@@ -133,6 +133,7 @@ func TestDecide(t *testing.T) {
 		"it does not come back":                                 {three(reason("x"), given(2, func(r *agentpb.Revisions) { r.LastGood = old }), state(2, func(s *agentpb.NodeState) { s.Etcd = &agentpb.Etcd{Error: "connection refused"} })), rollout.RollBack, "cp-2", "put back", ""},
 		"it was put back":                                       {three(reason("x"), rolledBack(2)), rollout.Stopped, "cp-2", "the roll-out stopped", ""},
 		"a new specification goes on":                           {three(rolledBack(2), reason("y")), rollout.Restart, "cp-2", "", ""},
+		"I23: the selector leaves out a node with a member":     {three(quota("4Gi"), func(v *View) { v.Nodes[2].Wanted, v.Nodes[2].LeftOut = false, true }), rollout.Wait, "", "leaves out cp-3", v1alpha1.ReasonSelectorMismatch},
 		"I25: a quota below the database":                       {three(quota("64Mi"), state(3, func(s *agentpb.NodeState) { s.Etcd.DbSize = 65 << 20 })), rollout.Wait, "", "cp-3", v1alpha1.ReasonQuotaBelowDatabase},
 		"a version: a snapshot first":                           {three(version("3.7.3")), rollout.Wait, "", "snapshot", ""},
 		"a version, with a snapshot":                            {three(version("3.7.3"), func(v *View) { v.Snapshot = "3.7.3" }), rollout.Restart, "cp-2", "", ""},

@@ -57,7 +57,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	errs := make([]error, len(behind))
 	var wg sync.WaitGroup
 	for i, n := range behind {
-		wg.Go(func() { errs[i] = c.place(ctx, n, want) })
+		wg.Go(func() { errs[i] = c.place(ctx, n, For(n, want)) })
 	}
 	wg.Wait()
 	if ctx.Err() != nil {

@@ -28,9 +28,20 @@ func Decide(o observe.Observation) (want *agentpb.Settings, behind []observe.Nod
 	}
 	want = Wanted(o.Cluster.Spec)
 	for _, n := range o.Answering() {
-		if n.Err == "" && !proto.Equal(n.State.GetSettings(), want) {
+		if n.Err == "" && !proto.Equal(n.State.GetSettings(), For(n, want)) {
 			behind = append(behind, n)
 		}
 	}
 	return want, behind
+}
+
+// For are the settings of one node: with the Node's InternalIP where the agent names another address, as only the agent
+// can see whether that one is gone (P20). What was said before stays otherwise: it asks for nothing.
+func For(n observe.Node, want *agentpb.Settings) *agentpb.Settings {
+	out := proto.CloneOf(want)
+	out.NodeAddress = n.State.GetSettings().GetNodeAddress()
+	if n.Wanted && n.Address != "" && n.Address != n.State.GetAddress() {
+		out.NodeAddress = n.Address
+	}
+	return out
 }

@@ -25,6 +25,13 @@ func TestDecide(t *testing.T) {
 	node := func(s *agentpb.NodeState, err string) observe.Observation {
 		return observe.Observation{Cluster: cluster, Nodes: []observe.Node{{Name: "cp-1", State: s, Err: err}}}
 	}
+	moved := func(said, nodes string, wanted bool) observe.Observation {
+		had := same()
+		had.NodeAddress = said
+		o := node(&agentpb.NodeState{Address: "10.0.0.1", Settings: had}, "")
+		o.Nodes[0].Address, o.Nodes[0].Wanted = nodes, wanted
+		return o
+	}
 	for _, tt := range []struct {
 		name string
 		o    observe.Observation
@@ -36,6 +43,11 @@ func TestDecide(t *testing.T) {
 		{"I23 it does not answer", node(nil, "dark"), 0},
 		{"I23 what it said is old", node(&agentpb.NodeState{}, "dark"), 0},
 		{"P17 a recovery is open", node(&agentpb.NodeState{Recovery: &agentpb.Recovery{Id: "r"}}, ""), 0},
+		{"P20 the Node is elsewhere", moved("", "10.0.0.2", true), 1},
+		{"P20 it was told", moved("10.0.0.2", "10.0.0.2", true), 0},
+		{"P20 it is where the Node is, and was told before", moved("10.0.0.1", "10.0.0.1", true), 0},
+		{"P20 it has moved again", moved("10.0.0.2", "10.0.0.3", true), 1},
+		{"P20 no Node says where it is", moved("", "10.0.0.2", false), 0},
 		{"unmanaged", observe.Observation{Cluster: unmanaged, Nodes: []observe.Node{{Name: "cp-1", State: &agentpb.NodeState{}}}}, 0},
 		{"no EtcdCluster", observe.Observation{Nodes: []observe.Node{{Name: "cp-1", State: &agentpb.NodeState{}}}}, 0},
 	} {

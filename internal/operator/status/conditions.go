@@ -174,6 +174,8 @@ func (s seen) nodeProblems() []problem {
 			out = append(out, problem{v1alpha1.ReasonAgentUnreachable, n.Name + ": " + n.Err})
 		case n.Wanted && s.membership.Listed && !has:
 			out = append(out, problem{v1alpha1.ReasonMemberMissing, n.Name + " has no member"})
+		case n.LeftOut && has:
+			out = append(out, problem{v1alpha1.ReasonSelectorMismatch, s.LeftOut(s.membership)})
 		case !n.Wanted && has:
 			out = append(out, problem{v1alpha1.ReasonSelectorMismatch, n.Name + " holds a member, and spec.nodeSelector leaves it out or its Node is gone"})
 		}

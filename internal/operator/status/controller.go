@@ -80,10 +80,7 @@ func Same(a, b v1alpha1.EtcdClusterStatus) bool { return equality.Semantic.DeepE
 
 func own(s v1alpha1.EtcdClusterStatus) v1alpha1.EtcdClusterStatus {
 	s = *s.DeepCopy()
-	s.CARotation, s.LastHashCheck = nil, nil
-	for i := range s.Members {
-		s.Members[i].PodRevision = 0
-	}
+	s.LastHashCheck = nil
 	conditions := s.Conditions
 	s.Conditions = nil
 	for _, t := range []string{

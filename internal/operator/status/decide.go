@@ -57,6 +57,8 @@ func Decide(o observe.Observation, now v1alpha1.EtcdClusterStatus, reports ...re
 	}
 	out.Ready = s.ready()
 	out.Rollout = rolledOut(now.Rollout, o.At, reports)
+	out.CARotation = rotatedCA(now.CARotation, o.At, reports)
+	out.Members = podRevisions(out.Members, now.Members, out.Rollout, s.membership)
 	s.status = out
 	s.status.Conditions = slices.Clone(now.Conditions)
 	for _, c := range []metav1.Condition{s.available(), s.quorumSafe(), s.progressing(), s.degraded(), s.backupsProven(), s.upgradeable()} {

@@ -24,8 +24,10 @@ type Node struct {
 	EtcdTrusts []string
 	// APIServerStale: the kube-apiserver that runs here may have read the bundle before other CAs were in it.
 	APIServerStale bool
-	// Target is the CA that the node was last told to trust.
-	Target string
+	// Target is the CA that the node was last told to trust, and Reason what for.
+	Target, Reason string
+	// Leads: its etcd is the leader, which is restarted last.
+	Leads bool
 }
 
 // Leaf is one certificate; SignedBy is empty if no CA that the node trusts signed it.
@@ -88,6 +90,41 @@ func Target(nodes []Node) string {
 	return ""
 }
 
+// Unfinished: a change that this node was told of is not over here.
+func Unfinished(n Node) bool { return n.Target != "" && unfinished(n, n.Target) }
+
+// WaitingFor are the nodes that have not done a phase of the change to the CA next.
+func WaitingFor(p Phase, next string, nodes []Node) []string {
+	var out []string
+	for _, n := range byName(nodes) {
+		left := n.Unknown != ""
+		switch p {
+		case TrustBoth:
+			left = left || !slices.Contains(n.Trusted, next) || !slices.Contains(n.EtcdTrusts, next) || n.APIServerStale
+		case IssueLeaves:
+			left = left || n.Signing != next || slices.ContainsFunc(n.Leaves, func(l Leaf) bool { return l.SignedBy != next })
+		case TrustNew:
+			left = left || unfinished(n, next)
+		case Complete:
+		}
+		if left {
+			out = append(out, n.Name)
+		}
+	}
+	return out
+}
+
+func leaderLast(nodes []Node) []Node {
+	return slices.SortedStableFunc(slices.Values(nodes), func(a, b Node) int { return bit(a.Leads) - bit(b.Leads) })
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 func unfinished(n Node, target string) bool {
 	return n.Signing != target || len(n.Trusted) != 1 || len(n.EtcdTrusts) != 1 || n.APIServerStale
 }
@@ -117,7 +154,7 @@ func Decide(next string, nodes []Node) Action {
 			return do(Trust, n, next, "was last told of another CA")
 		}
 	}
-	for _, n := range nodes {
+	for _, n := range leaderLast(nodes) {
 		if !slices.Contains(n.EtcdTrusts, next) {
 			return do(RestartEtcd, n, next, "runs an etcd that read the bundle before the new CA was in it")
 		}
@@ -148,7 +185,7 @@ func Decide(next string, nodes []Node) Action {
 			}
 		}
 	}
-	for _, n := range nodes {
+	for _, n := range leaderLast(nodes) {
 		if len(n.EtcdTrusts) != 1 {
 			return do(RestartEtcd, n, next, "runs an etcd that still trusts the old CA")
 		}
