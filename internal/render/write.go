@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"clusteretcd.io/ceo/internal/durable"
 	"clusteretcd.io/ceo/internal/node"
@@ -58,7 +59,12 @@ func Write(root string, files []File, have Have) ([]string, error) {
 		{dataDir, 0o700},
 		{on.Manifests(), 0o700},
 	} {
-		if err := durable.MkdirAll(filepath.Join(root, d.path), d.mode); err != nil {
+		err := durable.MkdirAll(filepath.Join(root, d.path), d.mode)
+		if d.path == dataDir && errors.Is(err, syscall.EROFS) {
+			// A Pod that does not see the data dir, as the installer's; the kubelet makes it for etcd's.
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

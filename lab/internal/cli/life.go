@@ -94,8 +94,11 @@ func (a *app) upCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "up", Short: "Bring a cluster up (and whatever it needs before that)", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if !slices.Contains([]int{1, 3, 5}, nodes) {
+			if !slices.Contains([]int{1, 3, 5}, nodes) && !bare {
 				return fmt.Errorf("--nodes %d: a lab has 1, 3 or 5 nodes (lab add makes more)", nodes)
+			}
+			if nodes < 1 || nodes > state.MaxNodes {
+				return fmt.Errorf("--nodes %d: a lab has 1 to %d", nodes, state.MaxNodes)
 			}
 			size, err := parseSize(disk)
 			if err != nil {
@@ -111,7 +114,7 @@ func (a *app) upCmd() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().IntVar(&nodes, "nodes", 3, "how many control-plane nodes: 1, 3 or 5")
+	c.Flags().IntVar(&nodes, "nodes", 3, "how many control-plane nodes: 1, 3 or 5; bare, any number")
 	c.Flags().BoolVar(&bare, "bare", false, "nodes that run, without a cluster: lab init and lab join make it")
 	c.Flags().StringVar(&disk, "etcd-disk", disk, "size of each node's disk for /var/lib/etcd")
 	return c
