@@ -16,15 +16,19 @@ func Next(o Options, root string) string {
 		line("As root on this node, with its images %s and %s at hand:", o.CeoImage, o.EtcdImage)
 	}
 	if o.joins() {
-		line("  kubeadm join ... --control-plane --certificate-key KEY        # as `kubeadm init --upload-certs` said")
+		line("For the cluster's first control-plane node, with the init.yaml of %s:", o.Peers[0].Name)
+		line("  kubeadm init --config init.yaml --upload-certs --ignore-preflight-errors=%s", Ignore)
+		line("For any other:")
+		line("  kubeadm join ... --control-plane --certificate-key KEY --ignore-preflight-errors=%s", strings.Split(Ignore, ",")[0])
 		line("etcd waits until the operator has added this node: `ceo status`.")
 		return b.String()
 	}
+	line("Where this is a control-plane node:")
 	line("  kubeadm init --config %s --upload-certs --ignore-preflight-errors=%s", KubeadmFile(), Ignore)
 	line("  ceo node install --image %s        # notes which cluster this is, and checks all of it", o.CeoImage)
 	line("Add to that file what your cluster needs besides: controlPlaneEndpoint before all, or no other node can join.")
-	line("Then the operator: docs/install.md. On each node that joins, before `kubeadm join`: etcd's CA in %s, and", on.EtcdPKI())
-	line("  ceo render --name NODE --address IP --cluster-name %s --peer %s=%s --image %s --etcd-image %s", o.ClusterName, o.Name, o.Address, o.CeoImage, o.EtcdImage)
+	line("Then the operator and its EtcdCluster. On each node that joins, before `kubeadm join`: etcd's CA with its key in %s;", on.EtcdPKI())
+	line("the installer does the rest. Where this is no control-plane node, and for all of it: docs/render.md.")
 	return b.String()
 }
 
