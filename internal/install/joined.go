@@ -3,11 +3,11 @@ package install
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 
 	"clusteretcd.io/ceo/internal/etcd/upgrade"
 	"clusteretcd.io/ceo/internal/node"
+	"clusteretcd.io/ceo/internal/staticpod"
 )
 
 // JoinFacts is what is known of a node that kubeadm has joined to a cluster whose etcd it takes for an external one.
@@ -84,7 +84,7 @@ func DecideJoin(f JoinFacts) JoinDecision {
 		return JoinDecision{Why: "etcd's manifest was taken out of service: a recovery puts it back"}
 	case !f.APIServer:
 		return JoinDecision{Why: "kubeadm has put no control plane on this node"}
-	case !slices.ContainsFunc(f.Servers, func(s string) bool { return elsewhere(s, f.Address) }):
+	case !staticpod.Elsewhere(f.Servers, f.Address):
 		return JoinDecision{Why: fmt.Sprintf("kube-apiserver asks this node's own etcd alone (%v): kubeadm makes that one", f.Servers)}
 	case net.ParseIP(f.Address) == nil:
 		return wait("kube-apiserver's --advertise-address %q is no IP address: etcd could not be told where to listen", f.Address)
@@ -130,14 +130,4 @@ func decideAsked(f JoinFacts, wait func(string, ...any) JoinDecision) JoinDecisi
 	}
 	d.Why = fmt.Sprintf("kubeadm has joined this node to a cluster whose etcd it does not make; the guard waits until the operator adds %s", f.Node)
 	return d
-}
-
-// elsewhere: the URL is that of another node.
-func elsewhere(raw, own string) bool {
-	u, err := url.Parse(raw)
-	if err != nil || u.Hostname() == "" || u.Hostname() == "localhost" {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return ip == nil || !ip.IsLoopback() && !ip.Equal(net.ParseIP(own))
 }

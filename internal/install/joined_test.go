@@ -60,13 +60,11 @@ func TestJoinTakesTheOldestImageAndAllPeers(t *testing.T) {
 	f := joinedNode()
 	other := node.Peer{Name: "cp-1", Address: "192.0.2.11"}
 	f.Agents[0].Peers = []node.Peer{other, {Name: "cp-2", Address: "192.0.2.12"}, f.Members[0]}
-	for _, more := range []JoinAgent{
-		{Name: "cp-3", ClusterID: "c1", ClusterName: "prod", Image: "registry.k8s.io/etcd:3.6.10-0", Version: "3.6.10"},
-		{Name: "cp-4", ClusterID: "c1", ClusterName: "prod", Image: "registry.k8s.io/etcd:3.6.9-0", Version: "3.6.9"},
-		{Name: "old", ClusterID: "c0", ClusterName: "prod", Image: "registry.k8s.io/etcd:3.5.1-0", Version: "3.5.1"},
-	} {
-		f.Agents = append(f.Agents, more)
-	}
+	f.Agents = append(f.Agents,
+		JoinAgent{Name: "cp-3", ClusterID: "c1", ClusterName: "prod", Image: "registry.k8s.io/etcd:3.6.10-0", Version: "3.6.10"},
+		JoinAgent{Name: "cp-4", ClusterID: "c1", ClusterName: "prod", Image: "registry.k8s.io/etcd:3.6.9-0", Version: "3.6.9"},
+		JoinAgent{Name: "old", ClusterID: "c0", ClusterName: "prod", Image: "registry.k8s.io/etcd:3.5.1-0", Version: "3.5.1"},
+	)
 	d := DecideJoin(f)
 	if d.Do != JoinRender || d.EtcdImage != "registry.k8s.io/etcd:3.6.9-0" || d.ClusterName != "prod" {
 		t.Errorf("%+v", d)
@@ -125,16 +123,5 @@ func TestKeeperJoins(t *testing.T) {
 	fails = nil
 	if err := once(); err != nil || n.fullRuns != 1 {
 		t.Fatalf("a member: %v, %d", err, n.fullRuns)
-	}
-}
-
-func TestElsewhere(t *testing.T) {
-	for url, want := range map[string]bool{
-		"https://127.0.0.1:2379": false, "https://127.9.0.1:2379": false, "https://[::1]:2379": false, "https://localhost:2379": false, "https://192.0.2.12:2379": false,
-		"": false, "https://192.0.2.10:2379": true, "https://etcd.example:2379": true, "https://[2001:db8::1]:2379": true,
-	} {
-		if got := elsewhere(url, "192.0.2.12"); got != want {
-			t.Errorf("%s: %t", url, got)
-		}
 	}
 }

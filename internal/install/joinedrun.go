@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -80,9 +79,7 @@ func joinFacts(ctx context.Context, o Options, name string) (JoinFacts, error) {
 	if err != nil {
 		return f, fmt.Errorf("kube-apiserver's manifest: %w", err)
 	}
-	flags := staticpod.FlagsOf(pod)
-	f.APIServer, f.Address = true, flags["advertise-address"]
-	f.Servers = strings.FieldsFunc(flags["etcd-servers"], func(r rune) bool { return r == ',' })
+	f.APIServer, f.Address, f.Servers = true, staticpod.FlagsOf(pod)["advertise-address"], staticpod.EtcdServers(pod)
 	_, err = pki.LoadCA(p.EtcdPKI())
 	f.CA = err == nil
 	socket, err := runtimeSocket(p, o.RuntimeSocket)
@@ -112,7 +109,7 @@ func (f *JoinFacts) ask(ctx context.Context, p node.Paths) error {
 	lists, errs := make([]client.Membership, len(f.Servers)), make([]error, len(f.Servers))
 	var wg sync.WaitGroup
 	for i, s := range f.Servers {
-		if elsewhere(s, f.Address) {
+		if staticpod.Elsewhere([]string{s}, f.Address) {
 			wg.Go(func() { lists[i], errs[i] = client.Ask(limited, s, config) })
 		}
 	}
