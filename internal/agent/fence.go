@@ -172,7 +172,7 @@ func (a *Agent) asksElsewhere(own string) bool {
 		return false
 	}
 	pod, err := staticpod.Parse(raw)
-	return err == nil && staticpod.Elsewhere(staticpod.EtcdServers(pod), own)
+	return err == nil && staticpod.Elsewhere(staticpod.ServersOf(pod), own)
 }
 
 func isVoter(st *agentpb.Etcd, l node.Lineage) bool {

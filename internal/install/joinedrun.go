@@ -79,7 +79,7 @@ func joinFacts(ctx context.Context, o Options, name string) (JoinFacts, error) {
 	if err != nil {
 		return f, fmt.Errorf("kube-apiserver's manifest: %w", err)
 	}
-	f.APIServer, f.Address, f.Servers = true, staticpod.FlagsOf(pod)["advertise-address"], staticpod.EtcdServers(pod)
+	f.APIServer, f.Address, f.Servers = true, staticpod.FlagsOf(pod)["advertise-address"], staticpod.ServersOf(pod)
 	_, err = pki.LoadCA(p.EtcdPKI())
 	f.CA = err == nil
 	socket, err := runtimeSocket(p, o.RuntimeSocket)

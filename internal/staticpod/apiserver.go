@@ -9,8 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// EtcdServers are kube-apiserver's --etcd-servers.
-func EtcdServers(apiServer *corev1.Pod) []string {
+// ServersOf are kube-apiserver's --etcd-servers.
+func ServersOf(apiServer *corev1.Pod) []string {
 	return strings.FieldsFunc(FlagsOf(apiServer)["etcd-servers"], func(r rune) bool { return r == ',' })
 }
 
