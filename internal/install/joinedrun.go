@@ -223,7 +223,7 @@ func writeJoined(o Options, f JoinFacts, d JoinDecision) error {
 	}
 	ro := render.Options{
 		Name: f.Node, Address: f.Address, ClusterName: d.ClusterName, EtcdImage: d.EtcdImage, CeoImage: o.Image,
-		RuntimeDir: filepath.Dir(socket), CADirs: caDirs(cmp.Or(o.HostRoot, o.Paths.Root)), Peers: d.Peers, Now: time.Now(),
+		RuntimeDir: filepath.Dir(socket), CADirs: caDirs(cmp.Or(o.HostRoot, o.Paths.Root)), Peers: d.Peers, Joined: true, Now: time.Now(),
 	}
 	root := cmp.Or(o.Paths.Root, "/")
 	have, data, err := render.Look(root, ro)

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"regexp"
@@ -89,18 +90,21 @@ func manifests(o Options) (bare, guarded, agent []byte, err error) {
 	return bare, guarded, agent, err
 }
 
-// KubeadmConfig says to kubeadm that etcd is there. Every API server asks the member of its own node first; the address
-// of the first node is for those whose member does not serve yet. kubeadm reads it on every node that joins, so that it
-// names nothing of one node alone.
+// KubeadmConfig says to kubeadm that etcd is there. Every API server asks the member of its own node first; the addresses
+// of this node and its peers are for those whose member does not serve yet. This node's is among them also where the first
+// member is another machine's: that one goes, and kubeadm gives the list to every node that joins.
 func KubeadmConfig(o Options) []byte {
-	return []byte(strings.NewReplacer("$CLUSTER", o.ClusterName, "$LOOPBACK_CLIENT", url(o.loopback(), clientPort), "$CLIENT", o.url(clientPort)).Replace(`apiVersion: kubeadm.k8s.io/v1beta4
+	endpoints := []string{url(o.loopback(), clientPort), o.url(clientPort)}
+	for _, p := range o.Peers {
+		endpoints = append(endpoints, cmp.Or(p.ClientURL, ClientURL(p.Address)))
+	}
+	return []byte(strings.NewReplacer("$CLUSTER", o.ClusterName, "$ENDPOINTS", strings.Join(endpoints, "\n    - ")).Replace(`apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 clusterName: $CLUSTER
 etcd:
   external:
     endpoints:
-    - $LOOPBACK_CLIENT
-    - $CLIENT
+    - $ENDPOINTS
     caFile: /etc/kubernetes/pki/etcd/ca.crt
     certFile: /etc/kubernetes/pki/apiserver-etcd-client.crt
     keyFile: /etc/kubernetes/pki/apiserver-etcd-client.key

@@ -16,8 +16,8 @@ func Next(o Options, root string) string {
 		line("As root on this node, with its images %s and %s at hand:", o.CeoImage, o.EtcdImage)
 	}
 	if o.joins() {
-		line("For the cluster's first control-plane node, with the init.yaml of %s:", o.Peers[0].Name)
-		line("  kubeadm init --config init.yaml --upload-certs --ignore-preflight-errors=%s", Ignore)
+		line("For the cluster's first control-plane node:")
+		line("  kubeadm init --config %s --upload-certs --ignore-preflight-errors=%s", KubeadmFile(), Ignore)
 		line("For any other:")
 		line("  kubeadm join ... --control-plane --certificate-key KEY --ignore-preflight-errors=%s", strings.Split(Ignore, ",")[0])
 		line("etcd waits until the operator has added this node: `ceo status`.")

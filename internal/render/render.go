@@ -29,7 +29,9 @@ type Options struct {
 	CADirs     []string
 	// Peers are nodes of the cluster that this one is to become a member of. Without any, this one begins a new cluster.
 	Peers []node.Peer
-	Now   time.Time
+	// Joined: kubeadm has joined the node already, and needs no words of how to begin.
+	Joined bool
+	Now    time.Time
 }
 
 // joins: the node is added to a cluster that is there.
@@ -104,8 +106,10 @@ func Render(o Options, have Have, data string) ([]File, error) {
 		return nil, err
 	}
 	files = append(files, File{Path: filepath.Join(on.Kubeadm(), staticpod.EtcdFile), Mode: 0o600, Owner: -1, Data: bare})
-	if !o.joins() {
+	if !o.Joined {
 		files = append(files, File{Path: KubeadmFile(), Mode: 0o600, Owner: -1, Data: KubeadmConfig(o)})
+	}
+	if !o.joins() {
 		// Once the manifest is in place the guard may have used the permission: it is never given a second time (P25).
 		if !placed {
 			intent, err := asJSON(node.Intent{BootstrapOnce: true})

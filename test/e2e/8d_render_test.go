@@ -76,8 +76,6 @@ func fromNothing(ctx context.Context, t *testing.T, first string, machines int) 
 
 	rendered(ctx, t, first)
 	phase("ceo render on " + first)
-	config, err := lab.On(ctx, first, "cat", "/var/lib/ceo/kubeadm/init.yaml")
-	must(t, err)
 	if first != "cp-1" {
 		standsAlone(ctx, t, first)
 		phase("etcd serves on " + first + ", under a kubelet without API server")
@@ -85,6 +83,8 @@ func fromNothing(ctx context.Context, t *testing.T, first string, machines int) 
 		rendered(ctx, t, "cp-1", "--peer", first+"="+lab.Address(first))
 		phase("ceo render on cp-1")
 	}
+	config, err := lab.On(ctx, "cp-1", "cat", "/var/lib/ceo/kubeadm/init.yaml")
+	must(t, err)
 	file := filepath.Join(lab.Scratch, "init.yaml")
 	must(t, os.WriteFile(file, []byte(config.Out), 0o600))
 	_, err = lab.Lab(ctx, "init", "--etcd-config", file, "--ignore", renderIgnored)
