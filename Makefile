@@ -115,7 +115,7 @@ lint-go: $(GOLANGCI)
 # depguard sees what a package imports itself; this sees what it drags in.
 .PHONY: lint-imports
 lint-imports:
-	@for p in ./internal/agent ./internal/guard ./internal/recovery/engine ./internal/install ./cmd/ceo; do \
+	@for p in ./internal/agent ./internal/guard ./internal/recovery/engine ./internal/install ./internal/render ./cmd/ceo; do \
 		deps=$$(go list -deps $$p); \
 		if bad=$$(grep -E '^(k8s\.io/client-go|sigs\.k8s\.io/controller-runtime)(/|$$)' <<<"$$deps"); then \
 			echo "$$p must work with the API server down (I24), and depends on:"; echo "$$bad"; exit 1; \

@@ -40,7 +40,7 @@ It says in its log what it waits for.`,
 			o.HostRoot = hostRoot
 			o.Progress = func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) }
 			k := install.Keeper{
-				Node: nodeName, Options: o, Ask: install.AskAPI(api), Full: install.Install, Agent: install.InstallAgent, Interval: interval, Log: log, Now: time.Now,
+				Node: nodeName, Options: o, Ask: install.AskAPI(api), Full: install.Install, Agent: install.InstallAgent, Join: install.Joined, Interval: interval, Log: log, Now: time.Now,
 			}
 			return k.Run(c.Context())
 		},

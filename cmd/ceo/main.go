@@ -66,7 +66,7 @@ Exit codes: 0 well, 1 error, 2 not healthy or changes pending, 3 partial (nodes 
 	}
 	root.AddCommand(
 		newStatusCommand(), newRecoverCommand(), newRestoreCommand(), newBackupCommand(), newSnapshotCommand(), newVersionCommand(),
-		newRedeployCommand(), newCertsCommand(), newNodeCommand(), newInstallCommand(), newAdoptCommand(), newAgentCommand(), newGuardCommand(), newInstallBinaryCommand(),
+		newRedeployCommand(), newCertsCommand(), newNodeCommand(), newInstallCommand(), newRenderCommand(), newAdoptCommand(), newAgentCommand(), newGuardCommand(), newInstallBinaryCommand(),
 	)
 	return root
 }

@@ -15,6 +15,7 @@ import (
 	"clusteretcd.io/ceo/internal/guard"
 	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/recovery/engine"
+	"clusteretcd.io/ceo/internal/staticpod"
 )
 
 // standing is what a node's own fence is decided from.
@@ -24,6 +25,8 @@ type standing struct {
 	held        bool   // somebody, a recovery most often, holds etcd already
 	guard       string // the guard's state
 	needsAdding bool   // the guard waits to be added
+	// elsewhere: kube-apiserver here asks another node's etcd as well.
+	elsewhere bool
 	// fenced: this agent took the control plane out of service before.
 	fenced bool
 	// voter: etcd here serves as a voter of the newest epoch and has a leader.
@@ -56,6 +59,11 @@ func decideFence(s standing) (fenceAction, string) {
 		if ok && epoch < cur.Epoch && (s.guard == string(guard.Running) || s.guard == string(guard.Starting)) {
 			return fenceEtcd, fmt.Sprintf("etcd here is of epoch %d (cluster %s), and epoch %d (cluster %s) lives: it must not serve on", epoch, s.dataCluster, cur.Epoch, cur.ClusterID)
 		}
+	}
+	// An API server that has another etcd to ask goes on with it: on a node that has just joined, nothing is wrong. Not after
+	// a recovery, though: it may have caches of before (I16).
+	if s.needsAdding && s.elsewhere && cur.Epoch == 0 {
+		return fenceNothing, "etcd here waits to be added to the cluster, and kube-apiserver asks another node's"
 	}
 	if s.needsAdding && !s.fenced {
 		return fenceControlPlane, "etcd here waits to be added to the cluster; kube-apiserver cannot work until then"
@@ -162,10 +170,23 @@ func (a *Agent) standing(ctx context.Context) standing {
 		s.guard = string(g.State)
 		s.needsAdding = g.State == guard.Waiting && g.Decision.Needs == guard.NeedAdd
 	}
+	if s.needsAdding && !s.fenced {
+		s.elsewhere = a.asksElsewhere(c.Address)
+	}
 	if s.fenced && s.guard == string(guard.Running) {
 		s.voter = isVoter(a.etcd.state(ctx), c.Lineage)
 	}
 	return s
+}
+
+// asksElsewhere reads kube-apiserver's manifest: does it have another node's etcd to ask?
+func (a *Agent) asksElsewhere(own string) bool {
+	raw, err := os.ReadFile(filepath.Join(a.paths.Manifests(), staticpod.APIServerFile))
+	if err != nil {
+		return false
+	}
+	pod, err := staticpod.Parse(raw)
+	return err == nil && staticpod.Elsewhere(staticpod.ServersOf(pod), own)
 }
 
 func isVoter(st *agentpb.Etcd, l node.Lineage) bool {

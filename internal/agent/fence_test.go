@@ -27,6 +27,10 @@ func TestDecideFence(t *testing.T) {
 		{"the guard has stopped it by itself", standing{lineage: twoEpochs(), dataCluster: "a", guard: string(guard.Waiting)}, fenceNothing},
 		{"I23: a cluster that no lineage names is not fenced on suspicion", standing{lineage: twoEpochs(), dataCluster: "x", guard: running}, fenceNothing},
 		{"waits to be added: no API server can work on it", standing{lineage: twoEpochs(), guard: string(guard.Waiting), needsAdding: true}, fenceControlPlane},
+		{"has just joined: the API server has another etcd to ask", standing{lineage: twoEpochs()[:1], guard: string(guard.Waiting), needsAdding: true, elsewhere: true}, fenceNothing},
+		{"has just joined, and has none", standing{lineage: twoEpochs()[:1], guard: string(guard.Waiting), needsAdding: true}, fenceControlPlane},
+		{"I16: after a recovery its caches may be of before", standing{lineage: twoEpochs(), guard: string(guard.Waiting), needsAdding: true, elsewhere: true}, fenceControlPlane},
+		{"I4: another etcd to ask is no leave to run on", standing{lineage: twoEpochs(), dataCluster: "a", guard: running, elsewhere: true}, fenceEtcd},
 		{"once is enough", standing{lineage: twoEpochs(), guard: string(guard.Waiting), needsAdding: true, fenced: true}, fenceNothing},
 		{"still catching up", standing{lineage: twoEpochs(), dataCluster: "b", guard: running, fenced: true}, fenceNothing},
 		{"back as a voter", standing{lineage: twoEpochs(), dataCluster: "b", guard: running, fenced: true, voter: true}, unfence},
@@ -49,7 +53,7 @@ func TestFenceNeverStopsTheLivingCluster(t *testing.T) {
 		s := standing{
 			lineage: twoEpochs(), dataCluster: rapid.SampledFrom([]string{"", "a", "b", "x"}).Draw(t, "data"),
 			held: rapid.Bool().Draw(t, "held"), guard: rapid.SampledFrom([]string{"running", "starting", "waiting", "held", ""}).Draw(t, "guard"),
-			needsAdding: rapid.Bool().Draw(t, "needs"), fenced: rapid.Bool().Draw(t, "fenced"), voter: rapid.Bool().Draw(t, "voter"),
+			needsAdding: rapid.Bool().Draw(t, "needs"), fenced: rapid.Bool().Draw(t, "fenced"), voter: rapid.Bool().Draw(t, "voter"), elsewhere: rapid.Bool().Draw(t, "elsewhere"),
 		}
 		got, _ := decideFence(s)
 		if got == fenceEtcd && (s.dataCluster != "a" || s.held) {

@@ -46,3 +46,36 @@ func TestPeerAtAnotherAddress(t *testing.T) {
 	a.heard["cp-2"] = time.Now().Add(-2 * goneAfter)
 	at("10.0.0.2")
 }
+
+// TestToldWhichClusterItIs: an agent that ran before there was a cluster, as on the first node of `ceo render`, takes the
+// lineage from the installation on its node, keeps what it knows itself, and refuses another cluster of the same epoch (I3).
+func TestToldWhichClusterItIs(t *testing.T) {
+	p := node.Paths{Root: t.TempDir()}
+	if err := os.MkdirAll(p.State(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := node.Config{
+		Name: "cp-1", Address: "10.0.0.1", PeerURL: "https://10.0.0.1:2380", ClientURL: "https://10.0.0.1:2379", DataDir: "/var/lib/etcd", EtcdVersion: "3.7.3",
+	}
+	a := &Agent{paths: p, log: slog.New(slog.NewTextHandler(io.Discard, nil)), config: c, heard: map[string]time.Time{}, started: time.Now()}
+	a.recover.agent = a
+	tell := func(cluster string) error {
+		_, err := a.Identity(t.Context(), &agentpb.IdentityRequest{Lineage: []*agentpb.Generation{{ClusterId: cluster}}})
+		return err
+	}
+	if err := tell("c1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tell("c2"); err == nil {
+		t.Error("another cluster was taken for the same epoch")
+	}
+	saved, err := node.Load(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range []node.Config{a.Config(), saved} {
+		if g, ok := got.Lineage.Current(); !ok || g.ClusterID != "c1" || len(got.Peers) != 0 || got.EtcdVersion != "3.7.3" {
+			t.Errorf("%+v", got)
+		}
+	}
+}

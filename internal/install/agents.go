@@ -8,16 +8,19 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"clusteretcd.io/ceo/internal/agent/agentpb"
 	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/pki"
 )
 
-// Agents is how the installation talks to agents; both calls are bounded by their context.
+// Agents is how the installation talks to agents; the calls are bounded by their context.
 type Agents interface {
 	// Local asks this node's agent over its socket, and returns the id of a recovery that it has open, if any.
 	Local(ctx context.Context) (openRecovery string, err error)
+	// Teach tells this node's agent which cluster each epoch had: it reads node.json when it starts, and never again.
+	Teach(ctx context.Context, lineage node.Lineage) error
 	// Peer tells another node's agent of this one and learns which recoveries there were.
 	Peer(ctx context.Context, peer, self node.Peer) (node.Lineage, error)
 }
@@ -36,6 +39,22 @@ func (a agents) Local(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("this node's agent: %w", err)
 	}
 	return reply.GetOpenRecovery(), nil
+}
+
+func (a agents) Teach(ctx context.Context, lineage node.Lineage) error {
+	conn, err := grpc.NewClient("unix:"+a.paths.AgentSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("this node's agent: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	req := &agentpb.IdentityRequest{}
+	for _, g := range lineage {
+		req.Lineage = append(req.Lineage, &agentpb.Generation{Epoch: g.Epoch, ClusterId: g.ClusterID, Since: timestamppb.New(g.Since), Recovery: g.Recovery})
+	}
+	if _, err := agentpb.NewAgentClient(conn).Identity(ctx, req); err != nil {
+		return fmt.Errorf("tell this node's agent which cluster this is: %w", err)
+	}
+	return nil
 }
 
 func (a agents) Peer(ctx context.Context, peer, self node.Peer) (node.Lineage, error) {

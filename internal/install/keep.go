@@ -67,8 +67,10 @@ type Keeper struct {
 	Ask func(context.Context) Says
 	// Full and Agent are Install and InstallAgent.
 	Full, Agent func(context.Context, Options) (Plan, error)
-	Interval    time.Duration
-	Log         *slog.Logger
+	// Join is Joined: a node of a managed cluster that has no etcd yet gets it.
+	Join     func(ctx context.Context, o Options, node string) (bool, error)
+	Interval time.Duration
+	Log      *slog.Logger
 	// Now is the clock.
 	Now func() time.Time
 
@@ -114,6 +116,15 @@ func (k *Keeper) once(ctx context.Context) error {
 	}
 	o := k.Options
 	o.AcceptDowntime = leave.AcceptDowntime
+	if leave.Restart && k.Join != nil {
+		switch joined, err := k.Join(ctx, o, k.Node); {
+		case err != nil:
+			return err
+		case joined:
+			k.say("waits", "etcd's files were written: its guard waits until the operator adds this node")
+			return nil
+		}
+	}
 	look := o
 	look.DryRun = true
 	plan, err := do(ctx, look)

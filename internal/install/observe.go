@@ -44,7 +44,7 @@ func readHost(p node.Paths, o Options) (*host, error) {
 	var err error
 	if h.live, err = os.ReadFile(path); err != nil { //nolint:gosec // a fixed name below the manifests folder
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no etcd manifest at %s: run this on a control-plane node that kubeadm made, as root: %w", path, err)
+			return nil, fmt.Errorf("there is no etcd manifest at %s: run this on a control-plane node that kubeadm made, as root. Where kubeadm takes etcd for an external one, ceo's installer or `ceo render --peer` writes it: %w", path, err)
 		}
 		return nil, fmt.Errorf("etcd's manifest: %w", err)
 	}

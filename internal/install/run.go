@@ -213,7 +213,16 @@ func (r *run) writeConfig(ctx context.Context) error {
 	if err := durable.MkdirAll(r.o.Paths.State(), 0o700); err != nil {
 		return err
 	}
-	return node.Save(r.o.Paths, r.config)
+	if err := node.Save(r.o.Paths, r.config); err != nil || r.host.agent == nil {
+		return err
+	}
+	// An agent that does not answer reads it when it starts.
+	limited, cancel := context.WithTimeout(ctx, perMember)
+	defer cancel()
+	if _, err := r.agents.Local(limited); err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	return r.agents.Teach(limited, r.config.Lineage)
 }
 
 func saveKubeadm(p node.Paths, manifest []byte) error {

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -31,12 +32,17 @@ var ErrOutOfOrder = errors.New("out of order")
 // MakeCA makes a CA in place of etcd's. Its subject differs from every other's: that is how a running etcd is asked whom
 // it trusts, and how a chain is found without trying.
 func MakeCA(now time.Time, life time.Duration) (Pair, error) {
-	if life <= 0 {
-		life = CALifetime
-	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Pair{}, fmt.Errorf("make a CA: %w", err)
+	}
+	return makeCAOf(key, now, life)
+}
+
+// makeCAOf makes a CA of a key.
+func makeCAOf(key crypto.Signer, now time.Time, life time.Duration) (Pair, error) {
+	if life <= 0 {
+		life = CALifetime
 	}
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {

@@ -51,7 +51,8 @@ func (a *app) lab() (*cluster.Lab, error) {
 // lifeCmds are the verbs that make, break and mend.
 func (a *app) lifeCmds() []*cobra.Command {
 	return []*cobra.Command{
-		a.upCmd(), a.downCmd(), a.statusCmd(),
+		a.upCmd(), a.initCmd(), a.downCmd(), a.statusCmd(),
+		a.onNode("join NODE", "Join a node of a bare lab to its cluster", func(ctx context.Context, l *cluster.Lab, n string) error { return l.Join(ctx, n) }),
 		a.onNodes("kill NODE...", "Take the power from nodes, all at once", func(_ context.Context, l *cluster.Lab, n []string) error { return l.Kill(n) }),
 		a.bootCmd(), a.wipeCmd(), a.moveCmd(),
 		a.onNodes("partition NODE...", "Cut nodes off from all others; among themselves they still talk", func(ctx context.Context, l *cluster.Lab, n []string) error { return l.Partition(ctx, n) }),
@@ -88,19 +89,23 @@ func (a *app) completeNodes(*cobra.Command, []string, string) ([]string, cobra.S
 
 func (a *app) upCmd() *cobra.Command {
 	var nodes int
+	var bare bool
 	disk := "2G"
 	c := &cobra.Command{
 		Use: "up", Short: "Bring a cluster up (and whatever it needs before that)", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if !slices.Contains([]int{1, 3, 5}, nodes) {
+			if !slices.Contains([]int{1, 3, 5}, nodes) && !bare {
 				return fmt.Errorf("--nodes %d: a lab has 1, 3 or 5 nodes (lab add makes more)", nodes)
+			}
+			if nodes < 1 || nodes > state.MaxNodes {
+				return fmt.Errorf("--nodes %d: a lab has 1 to %d", nodes, state.MaxNodes)
 			}
 			size, err := parseSize(disk)
 			if err != nil {
 				return fmt.Errorf("--etcd-disk: %w", err)
 			}
 			return a.change(c.Context(), func(l *cluster.Lab) error {
-				if err := l.Up(c.Context(), nodes, size); errors.Is(err, cluster.ErrUp) {
+				if err := l.Up(c.Context(), nodes, size, bare); errors.Is(err, cluster.ErrUp) {
 					return err
 				} else if err != nil {
 					return fmt.Errorf("%w\n(what was made so far is still there: lab status, lab logs; lab down removes it)", err)
@@ -109,8 +114,22 @@ func (a *app) upCmd() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().IntVar(&nodes, "nodes", 3, "how many control-plane nodes: 1, 3 or 5")
+	c.Flags().IntVar(&nodes, "nodes", 3, "how many control-plane nodes: 1, 3 or 5; bare, any number")
+	c.Flags().BoolVar(&bare, "bare", false, "nodes that run, without a cluster: lab init and lab join make it")
 	c.Flags().StringVar(&disk, "etcd-disk", disk, "size of each node's disk for /var/lib/etcd")
+	return c
+}
+
+func (a *app) initCmd() *cobra.Command {
+	var s cluster.Setup
+	c := &cobra.Command{
+		Use: "init", Short: "Make the cluster of a bare lab, on its first node", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.change(c.Context(), func(l *cluster.Lab) error { return l.Init(c.Context(), s) })
+		},
+	}
+	c.Flags().StringVar(&s.EtcdConfig, "etcd-config", "", "file of this machine with kubeadm's configuration, of which the block etcd is taken")
+	c.Flags().StringSliceVar(&s.Ignore, "ignore", nil, "further checks of kubeadm's to ignore")
 	return c
 }
 

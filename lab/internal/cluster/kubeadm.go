@@ -86,7 +86,7 @@ func newCredentials() credentials {
 
 func (l *Lab) credentialsFile() string { return l.Dir.Path("join.credentials") }
 
-func (l *Lab) kubeadmInit(ctx context.Context, n *state.Node) error {
+func (l *Lab) kubeadmInit(ctx context.Context, n *state.Node, s Setup) error {
 	c := newCredentials()
 	if err := state.WriteFile(l.credentialsFile(), []byte(c.token+" "+c.key)); err != nil {
 		return err
@@ -96,12 +96,17 @@ func (l *Lab) kubeadmInit(ctx context.Context, n *state.Node) error {
 		sans = append(sans, state.NodeIP(i))
 	}
 	conf := fmt.Sprintf(initConfig, n.Name, n.IP(), c.token, c.key, deps.Kubernetes, ClusterName, network.Endpoint(), strings.Join(sans, ", "))
+	etcd, err := s.etcd()
+	if err != nil {
+		return err
+	}
+	conf = strings.Replace(conf, "clusterName: ", etcd+"clusterName: ", 1)
 	if err := l.writeIn(n, "root/kubeadm.yaml", conf); err != nil {
 		return err
 	}
 	l.R.Say("%s: kubeadm init", n.Name)
-	err := l.logged(ctx, n, "kubeadm init on "+n.Name, "kubeadm-"+n.Name+".log", 4*time.Minute,
-		"kubeadm", "init", "--config", "/root/kubeadm.yaml", "--upload-certs", "--skip-token-print", "--skip-certificate-key-print", ignored)
+	err = l.logged(ctx, n, "kubeadm init on "+n.Name, "kubeadm-"+n.Name+".log", 4*time.Minute,
+		"kubeadm", "init", "--config", "/root/kubeadm.yaml", "--upload-certs", "--skip-token-print", "--skip-certificate-key-print", s.ignore())
 	if err != nil {
 		return l.withKubelet(n, err)
 	}

@@ -21,8 +21,8 @@ import (
 // ErrUp is what Up says when there is a lab already.
 var ErrUp = errors.New("a lab is up already")
 
-// Up brings a new lab up.
-func (l *Lab) Up(ctx context.Context, nodes int, etcdDisk int64) error {
+// Up brings a new lab up. Bare, its nodes run and have no cluster yet: Init and Join make it.
+func (l *Lab) Up(ctx context.Context, nodes int, etcdDisk int64, bare bool) error {
 	if err := l.clear(ctx); err != nil {
 		return err
 	}
@@ -58,7 +58,14 @@ func (l *Lab) Up(ctx context.Context, nodes int, etcdDisk int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.kubeadmInit(ctx, l.S.Nodes[0]); err != nil {
+	if bare {
+		if err := l.update(func() { l.S.Phase = state.Up }); err != nil {
+			return err
+		}
+		l.R.Say("up: %d nodes without a cluster. Next: lab init; lab join NODE", nodes)
+		return nil
+	}
+	if err := l.kubeadmInit(ctx, l.S.Nodes[0], Setup{}); err != nil {
 		return err
 	}
 	for _, n := range l.S.Nodes[1:] {
