@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"clusteretcd.io/ceo/bench/workplace"
 )
 
 type options struct {
@@ -110,31 +112,12 @@ type bench struct {
 }
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {
-	if err := os.MkdirAll(o.dir, 0o700); err != nil {
-		return err
-	}
-	unlock, err := lock(o.dir)
-	if err != nil {
-		return err
-	}
 	b := &bench{options: o, started: time.Now()}
-	defer func() {
-		err = errors.Join(err, os.RemoveAll(b.scratch), unlock())
-		_ = os.Remove(o.dir) // when nothing is kept in it
-	}()
-	// Nobody else has the lock, so these are of runs that were killed.
-	left, err := filepath.Glob(filepath.Join(o.dir, "run-*"))
-	if err != nil {
+	var leave func() error
+	if b.scratch, leave, err = workplace.Open(o.dir); err != nil {
 		return err
 	}
-	for _, dir := range left {
-		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
-	}
-	if b.scratch, err = os.MkdirTemp(o.dir, "run-"); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, leave()) }()
 	if b.tools, err = findTools(ctx, o, b.scratch); err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"clusteretcd.io/ceo/bench/workplace"
 )
 
 // Sample is one run of one way.
@@ -63,7 +65,7 @@ func (b *bench) once(ctx context.Context, name string) (s Sample, err error) {
 	if err := copyDir(b.base.dataDir, all[0].dataDir()); err != nil {
 		return s, err
 	}
-	if err := errors.Join(os.Chmod(all[0].dataDir(), 0o700), flush(b.scratch)); err != nil { //nolint:gosec // a folder
+	if err := errors.Join(os.Chmod(all[0].dataDir(), 0o700), workplace.Flush(b.scratch)); err != nil { //nolint:gosec // a folder
 		return s, err
 	}
 	etcd, err := dial(all[0].paths, all[0].clientURL())

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,49 +13,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"clusteretcd.io/ceo/internal/etcdtest"
+	"clusteretcd.io/ceo/bench/workplace"
 )
 
 // tools are the programs that are run.
 type tools struct{ etcd, etcdutl, ceo, self string }
 
 func findTools(ctx context.Context, o options, scratch string) (tools, error) {
-	dir := o.etcd
-	if dir == "" {
-		dir = os.Getenv("CEO_ETCD_BIN")
+	dir, err := workplace.EtcdDir(o.etcd, "etcd", "etcdutl")
+	if err != nil {
+		return tools{}, err
 	}
-	if dir == "" {
-		cache := os.Getenv("CEO_LAB_CACHE")
-		if cache == "" {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				return tools{}, fmt.Errorf("%w; give the folder of etcd's binaries with -etcd", err)
-			}
-			cache = filepath.Join(home, ".cache", "ceo-lab")
-		}
-		dir = filepath.Join(cache, "etcd-v"+etcdtest.Version, "bin")
-	}
-	t := tools{etcd: filepath.Join(dir, "etcd"), etcdutl: filepath.Join(dir, "etcdutl"), ceo: o.ceo}
-	for _, path := range []string{t.etcd, t.etcdutl} {
-		if _, err := os.Stat(path); err != nil {
-			return t, fmt.Errorf("%w: run `make deps-etcd`, or give the folder of etcd's binaries with -etcd", err)
-		}
-	}
-	var err error
+	t := tools{etcd: filepath.Join(dir, "etcd"), etcdutl: filepath.Join(dir, "etcdutl")}
 	if t.self, err = os.Executable(); err != nil {
 		return t, err
 	}
-	if t.ceo != "" {
-		t.ceo, err = filepath.Abs(t.ceo)
-		return t, err
-	}
-	t.ceo = filepath.Join(scratch, "ceo")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", t.ceo, "clusteretcd.io/ceo/cmd/ceo") //nolint:gosec // this project's own
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return t, fmt.Errorf("build ceo (run this in its source tree, or give a binary with -ceo): %w: %s", err, out)
-	}
-	return t, nil
+	t.ceo, err = workplace.Ceo(ctx, o.ceo, scratch)
+	return t, err
 }
 
 // output of a program that ends by itself.
@@ -68,31 +41,6 @@ func output(ctx context.Context, path string, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("%s %s: %w: %s", filepath.Base(path), strings.Join(args, " "), err, words.String())
 	}
 	return out.Bytes(), nil
-}
-
-// lock keeps a second run out of the same folder: they would disturb each other's figures anyway.
-func lock(dir string) (unlock func() error, err error) {
-	f, err := os.Open(dir) //nolint:gosec // given by the user
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits an int
-		return nil, errors.Join(fmt.Errorf("another run works in %s: %w", dir, err), f.Close())
-	}
-	return f.Close, nil
-}
-
-// flush is sync of one file system: what the last way wrote must not be written while the next one is measured.
-func flush(dir string) error {
-	f, err := os.Open(dir) //nolint:gosec // of this program
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	if err := unix.Syncfs(int(f.Fd())); err != nil { //nolint:gosec // a descriptor fits an int
-		return fmt.Errorf("flush the file system of %s: %w", dir, err)
-	}
-	return nil
 }
 
 // describe the machine that the figures are of, in one line.

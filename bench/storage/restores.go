@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"clusteretcd.io/ceo/bench/storage/measure"
+	"clusteretcd.io/ceo/bench/workplace"
 )
 
 // bump as etcd's documentation advises.
@@ -82,7 +83,7 @@ func copyTree(ctx context.Context, from, to string) error {
 
 // start measures etcd on the data dir that a way has made.
 func (b *bench) start(ctx context.Context, db *Database, how string, from int64) error {
-	if err := flush(b.scratch); err != nil {
+	if err := workplace.Flush(b.scratch); err != nil {
 		return err
 	}
 	s, err := b.firstPut(ctx, from)
