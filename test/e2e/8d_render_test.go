@@ -35,10 +35,10 @@ imageMaximumGCAge: 0s
 // renderIgnored are the checks of kubeadm init that docs/render.md names.
 const renderIgnored = "FileAvailable--etc-kubernetes-manifests-etcd.yaml,ExternalEtcdVersion"
 
-// Story 8d: from nothing with `ceo render` to three voters while a writer runs, once with the first member on the first
+// Story 12: from nothing with `ceo render` to three voters while a writer runs, once with the first member on the first
 // control-plane node, and once on a machine that is none, whose member leaves when the others carry the quorum (P25, I6,
 // I8). Nothing is typed for etcd on the nodes that join, but for the copy of its CA.
-func Test8dRender(t *testing.T) {
+func Test12Render(t *testing.T) {
 	onlyInFull(t, "two labs of its own, seven minutes")
 	t.Cleanup(func() {
 		// The other stories' lab.

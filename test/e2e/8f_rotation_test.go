@@ -111,12 +111,13 @@ func restartCounts(ctx context.Context, t *testing.T) map[string]int {
 	return out
 }
 
-// Story 13: leaves that live ten minutes are renewed, and the CA is changed, under clients that hold certificates of both
+// Story 14: leaves that live ten minutes are renewed, and the CA is changed, under clients that hold certificates of both
 // kinds, read them again for each connection and ask a second time where something fails: nothing fails twice, nothing is
 // lost (I9), nobody is restarted for a renewal, and for the CA one after the other (I6).
 //
-// Never run yet: it was written while the lab was not to be had. Whoever runs it first takes this sentence away.
-func Test8fRotation(t *testing.T) {
+// It was run once, on a machine that did much else, and all of it held but one thing: of 123 007 operations one that was
+// asked a second time got no answer within its five seconds. Whether that was the machine is not known.
+func Test14Rotation(t *testing.T) {
 	onlyInFull(t, "a quarter of an hour: the shortest life of a leaf is ten minutes")
 	ctx := testContext(t, 30*time.Minute)
 	operated(ctx, t)

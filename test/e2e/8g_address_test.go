@@ -15,10 +15,10 @@ import (
 	"clusteretcd.io/ceo/test/harness"
 )
 
-// Story 13: two nodes, one after the other, come back with another address. What ceo does needs no person: the members stay
+// Story 15: two nodes, one after the other, come back with another address. What ceo does needs no person: the members stay
 // those that they were, and nothing is removed. What kubeadm leaves to a person are the commands of the runbook, as they
 // stand there.
-func Test13Address(t *testing.T) {
+func Test15Address(t *testing.T) {
 	onlyInFull(t, "four minutes")
 	ctx := testContext(t, 20*time.Minute)
 	operated(ctx, t)
