@@ -22,13 +22,16 @@ type JoinFacts struct {
 	// CA: etcd's CA is there with its key.
 	CA           bool
 	ImagePresent bool
+	// Ran: a guard has run on this node before.
+	Ran bool
 
 	// Asked: etcd and the agents were. Nothing below is known before.
 	Asked bool
 	// ClusterID is that of etcd's, by a list that a quorum confirms; "" where none was had, for the reason Silent.
 	ClusterID, Silent string
-	// Members that have started, but for one of this node's name.
+	// Members that have started, but for one of this node's name; that there is one is Own.
 	Members []node.Peer
+	Own     bool
 	// Agents of those that answered, and why the others did not.
 	Agents []JoinAgent
 	Dark   []string
@@ -96,6 +99,9 @@ func DecideJoin(f JoinFacts) JoinDecision {
 		return JoinDecision{Do: JoinAsk}
 	case f.ClusterID == "":
 		return wait("no etcd gave its members with a quorum's consent: %s", f.Silent)
+	case f.Ran && f.Own:
+		// Whoever takes a manifest away to stop etcd does not want it back from here.
+		return wait("etcd ran here and is a member, and somebody has taken its manifest away: put it back, or remove the member and /var/lib/ceo/guard.json for a new one")
 	}
 	return decideAsked(f, wait)
 }

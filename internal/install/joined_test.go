@@ -42,6 +42,9 @@ func TestDecideJoin(t *testing.T) {
 		{"somebody else's etcd: no agent", func(f *JoinFacts) { f.Agents, f.Dark = nil, []string{"agent of m-1: refused"} }, JoinWait, "in another way"},
 		{"I3: the agent knows of another cluster", func(f *JoinFacts) { f.Agents[0].ClusterID = "c2" }, JoinWait, `"c2"`},
 		{"the first node does not know its cluster yet", func(f *JoinFacts) { f.Agents[0].ClusterID = "" }, JoinWait, "boot"},
+		{"somebody took the manifest away", func(f *JoinFacts) { f.Ran, f.Own = true, true }, JoinWait, "taken its manifest away"},
+		{"another machine under the same name", func(f *JoinFacts) { f.Own = true }, JoinRender, "cp-2"},
+		{"joined anew, after its member was removed", func(f *JoinFacts) { f.Ran = true }, JoinRender, "cp-2"},
 		{"no image of etcd", func(f *JoinFacts) { f.Agents[0].Version = "" }, JoinWait, "image of etcd"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

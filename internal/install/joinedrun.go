@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,6 +83,12 @@ func joinFacts(ctx context.Context, o Options, name string) (JoinFacts, error) {
 	f.APIServer, f.Address, f.Servers = true, staticpod.FlagsOf(pod)["advertise-address"], staticpod.ServersOf(pod)
 	_, err = pki.LoadCA(p.EtcdPKI())
 	f.CA = err == nil
+	switch _, err := os.Stat(p.GuardStatus()); {
+	case err == nil:
+		f.Ran = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return f, fmt.Errorf("whether a guard has run here: %w", err)
+	}
 	socket, err := runtimeSocket(p, o.RuntimeSocket)
 	if err != nil {
 		return f, err
@@ -121,6 +128,7 @@ func (f *JoinFacts) ask(ctx context.Context, p node.Paths) error {
 		case l.Linearizable:
 			f.ClusterID = node.FormatID(l.ClusterID)
 			f.Members = startedMembers(l.Members, f.Node)
+			f.Own = slices.ContainsFunc(l.Members, func(m client.Member) bool { return m.Name == f.Node })
 		}
 	}
 	f.askAgents(ctx, p)
