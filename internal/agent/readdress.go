@@ -127,7 +127,7 @@ func (a *Agent) followAddress(ctx context.Context, w *addressWatch) {
 		a.sayAddress(w, "this node has another address, and is not there yet: tried again", d.reason+": "+err.Error())
 	case err == nil:
 		if w.placed {
-			a.freeKubelet(ctx)
+			a.kickKubelet(ctx)
 		}
 		a.log.Info("this node has another address", "from", f.configured, "to", d.to, "why", d.reason)
 		*w = addressWatch{}
@@ -303,6 +303,7 @@ func (a *Agent) moveEtcd(ctx context.Context, w *addressWatch, from, to string) 
 		return err
 	}
 	a.log.Info("etcd's manifest has this node's new address", "address", to, "revision", plan.Revision)
+	a.freeKubelet(ctx)
 	w.placed = true
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"clusteretcd.io/ceo/internal/agent/agentpb"
 	"clusteretcd.io/ceo/internal/cri"
 	"clusteretcd.io/ceo/internal/durable"
+	"clusteretcd.io/ceo/internal/kubelet"
 	"clusteretcd.io/ceo/internal/node"
 	"clusteretcd.io/ceo/internal/revision"
 	"clusteretcd.io/ceo/internal/staticpod"
@@ -42,7 +43,7 @@ func (a *Agent) PlaceRevision(ctx context.Context, req *agentpb.PlaceRevisionReq
 		return nil, err
 	}
 	if placed {
-		a.freeKubelet(ctx)
+		a.kickKubelet(ctx)
 	}
 	return &agentpb.PlaceRevisionReply{Revision: name}, nil
 }
@@ -79,6 +80,7 @@ func (a *Agent) placeRevision(ctx context.Context, req *agentpb.PlaceRevisionReq
 		return "", false, toStatus(err)
 	}
 	a.log.Info("etcd's revision is placed", "revision", plan.Revision, "rollBack", req.GetRollBack(), "reason", req.GetReason())
+	a.freeKubelet(ctx)
 	return plan.Revision, true, nil
 }
 
@@ -89,25 +91,57 @@ const freeLimit = 15 * time.Second
 // make etcd's mirror pod; with its etcd gone it answers neither, and etcd was seen to start 100 s later. One that is gone
 // refuses at once; the kubelet brings it back, and it waits for etcd. It serves nobody without etcd anyhow. That it does
 // not end costs time, and nothing else.
-//
-// A kubelet that has not reached an API server since its own start, as after a loss of power where etcd could not start as
-// its manifest was, never ends the pod of before and so never starts the next; and one whose etcd has failed often waits
-// for up to five minutes. Where nothing of etcd runs for a while, it is started anew: both are forgotten then. No change of
-// the node is held up for it.
 func (a *Agent) freeKubelet(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), freeLimit)
 	defer cancel()
 	if err := a.cri.StopStatic(ctx, []string{"kube-apiserver"}, 2*time.Second); err != nil {
 		a.log.Warn("kube-apiserver was not ended: the kubelet may take two minutes to restart etcd", "error", err)
 	}
-	cs, err := a.cri.List(ctx)
-	if err != nil || len(cri.RunningStatic(cs, "etcd")) > 0 {
-		return // not known, or there is one for the kubelet to end
+}
+
+// kickKubelet restarts the kubelet where nothing of etcd runs for a while after its manifest was changed. One that has not
+// reached an API server since its own start, as after a loss of power where etcd could not start as its manifest was, never
+// ends the pod of before and so never starts the next; and one whose etcd has failed often waits for up to five minutes.
+// Started anew, it forgets both. Nothing else is held up while it is waited for, and so it is looked
+// again whether a recovery has begun meanwhile (P17). A kubelet that somebody has stopped stays so.
+func (a *Agent) kickKubelet(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	if !a.noEtcdFor(ctx, kickAfter) {
+		return
 	}
-	started, cancelStarted := context.WithTimeout(context.WithoutCancel(ctx), kickAfter+freeLimit)
-	defer cancelStarted()
-	if err := a.untilRunning(started, []string{"etcd"}); err != nil {
-		a.log.Warn("etcd does not run with its changed manifest yet", "error", err)
+	a.act.Lock()
+	defer a.act.Unlock()
+	if decidePlacing(a.placing("")) != "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, freeLimit)
+	defer cancel()
+	if state, err := kubelet.State(ctx); err != nil || state != "active" {
+		return
+	}
+	a.log.Warn("the kubelet has not started etcd with its changed manifest: it is restarted")
+	if err := kubelet.Restart(ctx); err != nil {
+		a.log.Warn("restart the kubelet", "error", err)
+	}
+}
+
+// noEtcdFor waits for that long and reports whether nothing of etcd was seen to run until its end. A look that failed last
+// is no proof (I23).
+func (a *Agent) noEtcdFor(ctx context.Context, d time.Duration) bool {
+	waited, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for {
+		look, end := context.WithTimeout(ctx, try)
+		cs, err := a.cri.List(look)
+		end()
+		if err == nil && len(cri.RunningStatic(cs, "etcd")) > 0 {
+			return false
+		}
+		select {
+		case <-waited.Done():
+			return err == nil
+		case <-time.After(500 * time.Millisecond):
+		}
 	}
 }
 
