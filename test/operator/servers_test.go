@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"clusteretcd.io/ceo/api/v1alpha1"
 	"clusteretcd.io/ceo/internal/agent/agentpb"
@@ -216,7 +217,7 @@ func TestEtcdServers(t *testing.T) {
 		c := w.cluster(t)
 		return fmt.Sprint(c.Status.Conditions) != "[]" && strings.Contains(fmt.Sprint(c.Status.Conditions), v1alpha1.ReasonUnmanaged), fmt.Sprint(c.Status.Conditions)
 	})
-	time.Sleep(2 * time.Second) // ten looks
+	looksAgain(t, 10)
 	for i, s := range nodes {
 		if string(s.apiManifest()) != string(before[i]) {
 			t.Fatalf("Unmanaged, and %s was changed", s.name)
@@ -269,6 +270,28 @@ func TestEtcdServers(t *testing.T) {
 	w.atRest(t, nodes)
 }
 
+// looksAgain waits until the operator of this process has looked that often.
+func looksAgain(t *testing.T, n int) {
+	t.Helper()
+	looks := func() (count int) {
+		all, err := metrics.Registry.Gather()
+		must(t, err)
+		for _, f := range all {
+			if f.GetName() != "ceo_agent_inspect_seconds" {
+				continue
+			}
+			for _, m := range f.GetMetric() {
+				if m.GetLabel()[0].GetValue() == "cp-1" {
+					count += int(m.GetHistogram().GetSampleCount()) //nolint:gosec // a few hundred
+				}
+			}
+		}
+		return count
+	}
+	from := looks()
+	etcdtest.Eventually(t, "the operator to look again", func() (bool, string) { return looks() >= from+n, fmt.Sprint(looks() - from) })
+}
+
 func (w *world) atRest(t *testing.T, nodes []*serving) {
 	t.Helper()
 	starts := func() (n int) {
@@ -277,9 +300,9 @@ func (w *world) atRest(t *testing.T, nodes []*serving) {
 		}
 		return n
 	}
-	etcdtest.Eventually(t, "two seconds without a write of the operator", func() (bool, string) {
+	etcdtest.Eventually(t, "ten looks without a write of the operator", func() (bool, string) {
 		before, begun := w.writes.Load(), starts()
-		time.Sleep(2 * time.Second)
+		looksAgain(t, 10)
 		return w.writes.Load() == before && starts() == begun, fmt.Sprint(w.lastWrites(), starts())
 	})
 }

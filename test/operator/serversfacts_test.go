@@ -132,13 +132,15 @@ func ownServerDown(t *testing.T) {
 	// Frozen, not dead: its connections stay, and whoever is sent to it waits until the client's keep-alive has found out.
 	must(t, syscall.Kill(etcd.Members[1].Pid(), syscall.SIGSTOP))
 	began, hung := time.Now(), 0
+	pace := time.NewTicker(100 * time.Millisecond)
+	defer pace.Stop()
 	for i := 0; time.Since(began) < 75*time.Second; i++ {
 		at := time.Now()
 		if err := write(t, three, "frozen-"+strconv.Itoa(i)); err != nil || time.Since(at) > time.Second {
 			hung++
 			t.Logf("one of three frozen for %s: a write took %s: %v", time.Since(began), time.Since(at), err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-pace.C
 	}
 	t.Logf("one of three frozen: %d writes of 75 s took more than a second", hung)
 	must(t, syscall.Kill(etcd.Members[1].Pid(), syscall.SIGCONT))
