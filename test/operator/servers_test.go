@@ -235,6 +235,8 @@ func TestEtcdServers(t *testing.T) {
 		})
 	}
 	for i, s := range nodes {
+		// One with the former list is ready, too.
+		etcdtest.Eventually(t, "kube-apiserver on "+s.name+" to be started anew", func() (bool, string) { return s.startCount() >= 2, fmt.Sprint(s.startCount()) })
 		s.ready(t)
 		if n := s.startCount(); n != 2 {
 			t.Errorf("kube-apiserver on %s was started %d times, not twice", s.name, n)
