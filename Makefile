@@ -81,7 +81,7 @@ e2e: deps deps-s3 build build-operator build-failpoints build-lab build-load ## 
 	go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_LIMIT) ./test/e2e/...
 
 .PHONY: e2e-full
-e2e-full: deps deps-s3 build build-operator build-failpoints build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
+e2e-full: deps deps-s3 build build-operator build-failpoints build-clock build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
 	CEO_E2E_FULL=1 go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_FULL_LIMIT) ./test/e2e/...
 
 .PHONY: bench
@@ -165,6 +165,10 @@ build-operator: ## bin/ceo-operator, static
 .PHONY: build-failpoints
 build-failpoints: ## bin/failpoints/ceo, which dies where a test asks it to; never for use
 	$(GOBUILD) -tags failpoints -o bin/failpoints/ceo ./cmd/ceo
+
+.PHONY: build-clock
+build-clock: ## bin/clock/ceo-operator, whose wall clock a test moves; never for use
+	tools/clock.sh bin/clock/ceo-operator ./cmd/ceo-operator
 
 .PHONY: build-lab
 build-lab: ## bin/lab

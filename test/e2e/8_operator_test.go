@@ -61,6 +61,12 @@ func operator(ctx context.Context, t *testing.T, name, node string) *harness.Loa
 	t.Helper()
 	o, err := lab.StartOperator(ctx, name, node)
 	must(t, err)
+	endsWith(t, o, name)
+	return o
+}
+
+// endsWith ends an operator with the test, and shows the last that it said if that failed.
+func endsWith(t *testing.T, o *harness.Load, name string) {
 	t.Cleanup(func() {
 		_ = o.Stop()
 		if t.Failed() {
@@ -69,7 +75,6 @@ func operator(ctx context.Context, t *testing.T, name, node string) *harness.Loa
 			t.Logf("last of %s:\n%s", name, strings.Join(lines[max(0, len(lines)-40):], "\n"))
 		}
 	})
-	return o
 }
 
 func condition(ctx context.Context, t *testing.T, kind, want string) {

@@ -62,27 +62,18 @@ func Test10Faults(t *testing.T) {
 		t.Cleanup(func() {
 			_, _ = lab.Signal(context.WithoutCancel(ctx), "CONT", "ceo-operator", filepath.Join(lab.Scratch, "operator-1"))
 		})
-		var now string
 		must(t, harness.Until(ctx, "the other one to lead", late, func(ctx context.Context) error {
-			now, err = holder(ctx)
+			now, err := holder(ctx)
 			if err == nil && (now == was || now == "") {
 				err = fmt.Errorf("%q leads", now)
 			}
 			return err
 		}))
-		// The one that stood still wakes up believing that it leads, in the middle of what the other one does.
+		// The one that stood still wakes up believing that it leads, in the middle of what the other one does. Who leads at
+		// the end is open: the API server of whoever leads is restarted, too.
 		signal(ctx, t, "CONT", "operator-1")
 		rolledOut(ctx, t)
 		allRestarted(t, before)
-		// An API server whose etcd was restarted just now may cut a connection off.
-		var h string
-		must(t, harness.Until(ctx, "the lease to be read", soon, func(ctx context.Context) (err error) {
-			h, err = holder(ctx)
-			return err
-		}))
-		if h != now {
-			t.Errorf("%q leads, and %q did", h, now)
-		}
 	})
 	must(t, first.Stop()) // operator-2 is alone, with the API server of cp-2
 	t.Run("its API server dies in the middle of a roll-out", func(t *testing.T) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
@@ -19,6 +21,26 @@ const OperatorCerts = "/var/lib/ceo/operator"
 // StartOperator runs ceo-operator beside the lab, with the API server and the certificate of one node. It logs into the
 // file Load.File.
 func (c *Cluster) StartOperator(ctx context.Context, name, node string) (*Load, error) {
+	return c.startOperator(ctx, name, node, c.bin("ceo-operator"))
+}
+
+// StartOperatorWithClock is StartOperator, of a build whose wall clock MoveClock moves.
+func (c *Cluster) StartOperatorWithClock(ctx context.Context, name, node string) (*Load, error) {
+	return c.startOperator(ctx, name, node, "env", "CEO_CLOCK="+c.clock(name), c.bin("clock/ceo-operator"))
+}
+
+func (c *Cluster) clock(operator string) string { return filepath.Join(c.Scratch, operator, "clock") }
+
+// MoveClock sets by how much the wall clock of an operator is wrong.
+func (c *Cluster) MoveClock(operator string, by time.Duration) error {
+	file := c.clock(operator)
+	if err := os.WriteFile(file+".new", strconv.AppendInt(nil, int64(by/time.Second), 10), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+func (c *Cluster) startOperator(ctx context.Context, name, node string, command ...string) (*Load, error) {
 	dir := filepath.Join(c.Scratch, name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -38,11 +60,11 @@ func (c *Cluster) StartOperator(ctx context.Context, name, node string) (*Load, 
 	}
 	log := filepath.Join(dir, "log")
 	// As the kubelet would, the shell starts an operator that ended anew, until it is told to end.
-	return c.start(ctx, log, "sh", "-c", `log=$1; shift
+	return c.start(ctx, log, append(append([]string{"sh", "-c", `log=$1; shift
 trap 'kill $pid; wait $pid; exit 0' TERM
-while :; do "$@" >>"$log" 2>&1 & pid=$!; wait $pid; sleep 1; done`, "sh", log,
-		c.bin("ceo-operator"), "--kubeconfig", kubeconfig, "--apiserver", "https://"+c.Address(node)+":6443", "--certs", dir,
-		"--metrics-address", "0", "--health-address", "0")
+while :; do "$@" >>"$log" 2>&1 & pid=$!; wait $pid; sleep 1; done`, "sh", log}, command...),
+		"--kubeconfig", kubeconfig, "--apiserver", "https://"+c.Address(node)+":6443", "--certs", dir,
+		"--metrics-address", "0", "--health-address", "0")...)
 }
 
 // Move takes the power from a node and gives it back with another address.

@@ -1,0 +1,109 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"clusteretcd.io/ceo/test/harness"
+)
+
+// Story 16: the operator's wall clock is wrong by hours and years, in the middle of what it does. Nothing is removed for it,
+// never two members are down, and everything is completed once the clock is right (I6, I23).
+func Test16Clock(t *testing.T) {
+	onlyInFull(t, "six minutes, and a build of its own")
+	ctx, story := testContext(t, 25*time.Minute), t
+	const name = "operator-2"
+	must(t, operated(ctx, t).Stop())
+	o, err := lab.StartOperatorWithClock(ctx, name, "cp-1")
+	must(t, err)
+	endsWith(story, o, name)
+	wrongBy := func(d time.Duration) { must(story, lab.MoveClock(name, d)) }
+	r := recorded(ctx, t, "clock")
+	want := members(ctx, t)
+
+	t.Run("in the middle of a roll-out", func(t *testing.T) {
+		look := watched(ctx, t)
+		before := containerIDs(t, "etcd")
+		redeploy(ctx, t)
+		underWay(ctx, t, before)
+		wrongBy(36 * time.Hour)
+		passes(ctx, t, 20*time.Second, func() error { return nil })
+		// Every certificate is still to become valid: it can reach nobody, and may lose its lead.
+		wrongBy(-5 * 365 * 24 * time.Hour)
+		passes(ctx, t, 40*time.Second, func() error { return nil })
+		wrongBy(0)
+		rolledOut(ctx, t)
+		look()
+		allRestarted(t, before)
+	})
+	t.Run("a machine without power whose Node is gone", func(t *testing.T) {
+		condition(ctx, t, "QuorumSafe", "True")
+		node := nodeObject(ctx, t, "cp-3")
+		_, err := lab.Lab(ctx, "kill", "cp-3")
+		must(t, err)
+		_, err = lab.Kubectl(ctx, "delete", "node", "cp-3", "--timeout=30s")
+		must(t, err)
+		// The operator looks twice before the jump. An hour is sixty times what a member is given, and counts as 30 s: with
+		// what passes here, it is not over.
+		passes(ctx, t, 6*time.Second, func() error { return nil })
+		wrongBy(time.Hour)
+		passes(ctx, t, 12*time.Second, func() error { return sameMembers(ctx, want) })
+		_, err = lab.Kubectl(ctx, "create", "-f", node)
+		must(t, err)
+		wrongBy(0)
+		_, err = lab.Lab(ctx, "boot", "cp-3")
+		must(t, err)
+		whole(ctx, t)
+		must(t, harness.Until(ctx, "the members to be listed", soon, func(ctx context.Context) error {
+			have := listed(ctx)
+			if !slices.Equal(have, want) {
+				t.Fatalf("the members are %x, and were %x", have, want)
+			}
+			return nil
+		}))
+	})
+	t.Run("a machine that is gone is given up all the same", func(t *testing.T) {
+		_, err := lab.Lab(ctx, "kill", "cp-3")
+		must(t, err)
+		_, err = lab.Kubectl(ctx, "delete", "node", "cp-3", "--timeout=30s")
+		must(t, err)
+		wrongBy(-time.Hour)
+		must(t, harness.Until(ctx, "the member of cp-3 to be removed", late, func(ctx context.Context) error {
+			if len(listed(ctx)) != 2 {
+				return errors.New("it is there")
+			}
+			return nil
+		}))
+	})
+	linearizable(ctx, t, r)
+}
+
+// nodeObject writes a Node down as it can be made again, and is the file's path.
+func nodeObject(ctx context.Context, t *testing.T, name string) string {
+	t.Helper()
+	res, err := lab.Kubectl(ctx, "get", "node", name, "-o", "json")
+	must(t, err)
+	var n struct {
+		APIVersion string         `json:"apiVersion"`
+		Kind       string         `json:"kind"`
+		Metadata   map[string]any `json:"metadata"`
+		Spec       any            `json:"spec"`
+	}
+	must(t, json.Unmarshal([]byte(res.Out), &n))
+	for _, k := range []string{"uid", "resourceVersion", "creationTimestamp", "managedFields"} {
+		delete(n.Metadata, k)
+	}
+	b, err := json.Marshal(n)
+	must(t, err)
+	file := filepath.Join(lab.Scratch, "node-"+name+".json")
+	must(t, os.WriteFile(file, b, 0o600))
+	return file
+}
