@@ -211,6 +211,13 @@ func (c *Cluster) Etcdctl(ctx context.Context, node string, args ...string) (Res
 	return c.On(ctx, node, append(append([]string{"etcdctl", "--endpoints=https://127.0.0.1:2379", "--command-timeout=5s"}, etcdctlFlags...), args...)...)
 }
 
+// Overwrite puts a value of so many random bytes, which no compression makes smaller, as text.
+func (c *Cluster) Overwrite(ctx context.Context, node, key string, bytes int) error {
+	_, err := c.On(ctx, node, "sh", "-c", fmt.Sprintf(`base64 -w0 /dev/urandom | head -c %d | etcdctl --endpoints=https://127.0.0.1:2379 --command-timeout=5s %s put %s`,
+		bytes, strings.Join(etcdctlFlags, " "), key))
+	return err
+}
+
 // Members of the cluster as a node's etcd lists them, and the cluster's id.
 func (c *Cluster) Members(ctx context.Context, node string) ([]Member, uint64, error) {
 	res, err := c.Etcdctl(ctx, node, "member", "list", "-w", "json")

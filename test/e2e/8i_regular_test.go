@@ -1,0 +1,155 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"clusteretcd.io/ceo/api/v1alpha1"
+	"clusteretcd.io/ceo/test/harness"
+)
+
+// Story 17: what an administrator of etcd does between disasters: backups by the clock that are proven, defragmentation, and
+// a database that is full. No etcd is restarted for it, and no acknowledged write is lost.
+func Test17Regular(t *testing.T) {
+	onlyInFull(t, "eight minutes")
+	ctx := testContext(t, 25*time.Minute)
+	operated(ctx, t)
+	w := writer(ctx, t, "regular")
+	look := watched(ctx, t)
+
+	t.Run("backups by the clock are proven, and older ones go", func(t *testing.T) {
+		apply(ctx, t, `{"apiVersion":"clusteretcd.io/v1alpha1","kind":"EtcdBackupSchedule","metadata":{"name":"minutely"},
+			"spec":{"schedule":"* * * * *","prove":{"policy":"EveryNth","every":1},"retention":{"last":1},"historyLimit":1}}`)
+		var s v1alpha1.EtcdBackupSchedule
+		proven := func(not string) string {
+			until(ctx, t, "etcdbackupschedule/minutely", &s, func() (bool, any) {
+				return s.Status.LastProven != nil && s.Status.LastProven.ID != not &&
+					meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionPruned), s.Status
+			})
+			return s.Status.LastProven.ID
+		}
+		proven(proven(""))
+		condition(ctx, t, "BackupsProven", "True")
+		_, err := lab.Kubectl(ctx, "delete", "etcdbackupschedule", "minutely", "--timeout=30s")
+		must(t, err)
+	})
+
+	t.Run("a fragmented database is made small, member by member", func(t *testing.T) {
+		before := containerIDs(t, "etcd")
+		rewrite(ctx, t, 48)
+		revision := etcds(ctx, t)[0].Revision
+		_, err := lab.Etcdctl(ctx, "cp-1", "compaction", "--physical", fmt.Sprint(revision))
+		must(t, err)
+		patch(ctx, t, `{"spec":{"defragmentation":{"minSize":"8Mi","fragmentationPercent":40}}}`)
+		small(ctx, t)
+		if r := restarted(before, containerIDs(t, "etcd")); len(r) != 0 {
+			t.Errorf("etcd was restarted on %v", r)
+		}
+	})
+
+	t.Run("a full database takes writes again", func(t *testing.T) {
+		patch(ctx, t, `{"spec":{"quota":"64Mi","defragmentation":{"mode":"Disabled"}}}`)
+		rolledOut(ctx, t)
+		whole(ctx, t)
+		before := containerIDs(t, "etcd")
+		full := false
+		for range 100 {
+			if err := put(ctx); err != nil {
+				if !strings.Contains(err.Error(), "database space exceeded") {
+					continue // one that is not answered in time
+				}
+				full = true
+				break
+			}
+		}
+		if !full {
+			t.Fatal("etcd never was full")
+		}
+		must(t, harness.Until(ctx, "etcd to take writes again", late, func(ctx context.Context) error {
+			res, err := lab.Etcdctl(ctx, "cp-1", "alarm", "list")
+			if err == nil && strings.Contains(res.Out, "NOSPACE") {
+				err = errors.New("the alarm is raised")
+			}
+			return err
+		}))
+		small(ctx, t)
+		acks, err := w.Acks()
+		must(t, err)
+		must(t, w.UntilAcked(ctx, len(acks)+20, late))
+		if r := restarted(before, containerIDs(t, "etcd")); len(r) != 0 {
+			t.Errorf("etcd was restarted on %v", r)
+		}
+	})
+	look()
+	whole(ctx, t)
+	condition(ctx, t, "Degraded", "False")
+	acks := nothingLost(ctx, t, w)
+	t.Logf("%d acknowledged writes, none lost, longest pause %s (etcd was full meanwhile)", len(acks), longestPause(acks))
+}
+
+// put writes a megabyte over the one before.
+func put(ctx context.Context) error {
+	return lab.Overwrite(ctx, "cp-1", "/ceo-regular/filler", 1000000)
+}
+
+func rewrite(ctx context.Context, t *testing.T, megabytes int) {
+	t.Helper()
+	for range megabytes {
+		must(t, harness.Until(ctx, "a megabyte to be written", soon, put))
+	}
+}
+
+type endpoint struct {
+	Revision, Size int64
+}
+
+// etcds are the members' revisions and the sizes of their files, in bytes.
+func etcds(ctx context.Context, t *testing.T) []endpoint {
+	t.Helper()
+	var out []endpoint
+	for _, n := range nodes {
+		must(t, harness.Until(ctx, n+" to say its size", soon, func(ctx context.Context) error {
+			res, err := lab.Etcdctl(ctx, n, "endpoint", "status", "-w", "json")
+			if err != nil {
+				return err
+			}
+			var v []struct {
+				Status struct {
+					Header struct {
+						Revision int64 `json:"revision"`
+					} `json:"header"`
+					Size int64 `json:"dbSize"`
+				} `json:"Status"`
+			}
+			if err := json.Unmarshal([]byte(res.Out), &v); err != nil || len(v) != 1 {
+				return fmt.Errorf("%w: %s", err, res.Out)
+			}
+			out = append(out, endpoint{v[0].Status.Header.Revision, v[0].Status.Size})
+			return nil
+		}))
+	}
+	return out
+}
+
+// small waits until every member's file is.
+func small(ctx context.Context, t *testing.T) {
+	t.Helper()
+	must(t, harness.Until(ctx, "every member's file to be small", late, func(ctx context.Context) error {
+		have := etcds(ctx, t)
+		for i, e := range have {
+			if e.Size > 32<<20 {
+				return fmt.Errorf("that of %s is of %d bytes", nodes[i], e.Size)
+			}
+		}
+		return nil
+	}))
+}
