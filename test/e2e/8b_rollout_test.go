@@ -19,9 +19,9 @@ import (
 
 // recorded runs clients straight on every member until the test ends, and then judges what they were told: no stale read,
 // no acknowledged write lost (I9).
-func recorded(ctx context.Context, t *testing.T, run string) *harness.Load {
+func recorded(ctx context.Context, t *testing.T, run string, members ...string) *harness.Load {
 	t.Helper()
-	r, err := lab.RecordHistory(ctx, run, nodes...)
+	r, err := lab.RecordHistory(ctx, run, members...)
 	must(t, err)
 	t.Cleanup(func() { _ = r.Stop() })
 	must(t, r.UntilRecorded(ctx, 100, soon))
@@ -149,7 +149,7 @@ func Test10Rollout(t *testing.T) {
 	onlyInFull(t, "three minutes, and five with the image")
 	ctx, story := testContext(t, 30*time.Minute), t
 	operated(ctx, t)
-	r := recorded(ctx, t, "rollout")
+	r := recorded(ctx, t, "rollout", nodes...)
 	look := watched(ctx, t)
 
 	t.Run("a forced redeployment", func(t *testing.T) {

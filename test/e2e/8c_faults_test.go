@@ -48,7 +48,7 @@ func Test10Faults(t *testing.T) {
 	onlyInFull(t, "eight minutes")
 	ctx, story := testContext(t, 30*time.Minute), t
 	first := operated(ctx, t)
-	r := recorded(ctx, t, "faults")
+	r := recorded(ctx, t, "faults", nodes...)
 	look := watched(ctx, t)
 
 	t.Run("two operators, and the leading one stands still for longer than its lease", func(t *testing.T) {

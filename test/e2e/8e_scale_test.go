@@ -23,7 +23,7 @@ func Test13Scale(t *testing.T) {
 	operatedOn(ctx, t, 1)
 	w := writer(ctx, t, "scale")
 	must(t, w.UntilAcked(ctx, 20, soon))
-	clientsOfOne := recordedOn(ctx, t, "scale-1", "cp-1")
+	clientsOfOne := recorded(ctx, t, "scale-1", "cp-1")
 	all := []string{"cp-1", "cp-2", "cp-3", "cp-4", "cp-5"}
 
 	t.Run("1 to 3", func(t *testing.T) {
@@ -32,13 +32,13 @@ func Test13Scale(t *testing.T) {
 		membersAre(ctx, t, all[:3]...)
 		condition(ctx, t, "QuorumSafe", "True")
 	})
-	clientsOfThree := recordedOn(ctx, t, "scale-3", all[:3]...)
+	clientsOfThree := recorded(ctx, t, "scale-3", all[:3]...)
 	t.Run("3 to 5", func(t *testing.T) {
 		added(ctx, t, 4)
 		added(ctx, t, 5)
 		membersAre(ctx, t, all...)
 		condition(ctx, t, "QuorumSafe", "True")
-		linearizable(ctx, t, recordedOn(ctx, t, "scale-5", all...))
+		linearizable(ctx, t, recorded(ctx, t, "scale-5", all...))
 	})
 	t.Run("5 to 3, and one that leaves leads", func(t *testing.T) {
 		lead(ctx, t, all, "cp-5")
@@ -94,16 +94,6 @@ func added(ctx context.Context, t *testing.T, n int) {
 	must(t, err)
 	seenHealthy(ctx, t, name)
 	t.Logf("%s joined, and is seen healthy, after %s", name, time.Since(began).Round(time.Second))
-}
-
-// recordedOn is recorded, of other members.
-func recordedOn(ctx context.Context, t *testing.T, run string, members ...string) *harness.Load {
-	t.Helper()
-	r, err := lab.RecordHistory(ctx, run, members...)
-	must(t, err)
-	t.Cleanup(func() { _ = r.Stop() })
-	must(t, r.UntilRecorded(ctx, 100, soon))
-	return r
 }
 
 // lead hands the leadership to a node's member. Only the leader does that, so each is asked.

@@ -26,7 +26,7 @@ func Test16Clock(t *testing.T) {
 	must(t, err)
 	endsWith(story, o, name)
 	wrongBy := func(d time.Duration) { must(story, lab.MoveClock(name, d)) }
-	r := recorded(ctx, t, "clock")
+	r := recorded(ctx, t, "clock", nodes...)
 	want := members(ctx, t)
 
 	t.Run("in the middle of a roll-out", func(t *testing.T) {
