@@ -23,7 +23,7 @@ func etcdServers(ctx context.Context, node string) ([]string, error) {
 }
 
 func apiReady(ctx context.Context, node string) error {
-	res, err := lab.On(ctx, node, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--server=https://127.0.0.1:6443", "--request-timeout=5s", "get", "--raw=/readyz")
+	res, err := lab.On(ctx, node, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--server=https://"+lab.Address(node)+":6443", "--request-timeout=5s", "get", "--raw=/readyz")
 	if err == nil && !strings.HasPrefix(res.Out, "ok") {
 		err = errors.New(res.Out)
 	}

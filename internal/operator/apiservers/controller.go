@@ -1,6 +1,7 @@
 package apiservers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	c.Say(said)
 	if d.Reason != c.why {
 		c.why = d.Reason
-		c.Log.Info("kube-apiserver's etcd servers", "node", d.Node, "servers", d.Servers, "was", d.Was, "reason", d.Reason)
+		c.Log.Info("kube-apiserver's etcd servers", "node", d.Node, "servers", d.Servers, "was", d.Was, "reason", cmp.Or(d.Reason, "nothing is to be changed"))
 	}
 	if d.Node == "" {
 		return ctrl.Result{}, nil
