@@ -80,18 +80,9 @@ func configureBackups(ctx context.Context, t *testing.T, s *harness.ObjectStore)
 func leader(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	for _, n := range nodes {
-		res, err := lab.Etcdctl(ctx, n, "endpoint", "status", "-w", "json")
+		e, err := lab.Endpoint(ctx, n)
 		must(t, err)
-		var v []struct {
-			Status struct {
-				Header struct {
-					MemberID uint64 `json:"member_id"`
-				} `json:"header"`
-				Leader uint64 `json:"leader"`
-			} `json:"Status"`
-		}
-		must(t, json.Unmarshal([]byte(res.Out), &v))
-		if len(v) == 1 && v[0].Status.Leader == v[0].Status.Header.MemberID {
+		if e.Leader == e.MemberID {
 			return n
 		}
 	}

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,8 +45,9 @@ func Test17Regular(t *testing.T) {
 	t.Run("a fragmented database is made small, member by member", func(t *testing.T) {
 		before := containerIDs(t, "etcd")
 		rewrite(ctx, t, 48)
-		revision := etcds(ctx, t)[0].Revision
-		_, err := lab.Etcdctl(ctx, "cp-1", "compaction", "--physical", fmt.Sprint(revision))
+		now, err := lab.Endpoint(ctx, "cp-1")
+		must(t, err)
+		_, err = lab.Etcdctl(ctx, "cp-1", "compaction", "--physical", fmt.Sprint(now.Revision))
 		must(t, err)
 		patch(ctx, t, `{"spec":{"defragmentation":{"minSize":"8Mi","fragmentationPercent":40}}}`)
 		small(ctx, t)
@@ -108,46 +108,15 @@ func rewrite(ctx context.Context, t *testing.T, megabytes int) {
 	}
 }
 
-type endpoint struct {
-	Revision, Size int64
-}
-
-// etcds are the members' revisions and the sizes of their files, in bytes.
-func etcds(ctx context.Context, t *testing.T) []endpoint {
-	t.Helper()
-	var out []endpoint
-	for _, n := range nodes {
-		must(t, harness.Until(ctx, n+" to say its size", soon, func(ctx context.Context) error {
-			res, err := lab.Etcdctl(ctx, n, "endpoint", "status", "-w", "json")
-			if err != nil {
-				return err
-			}
-			var v []struct {
-				Status struct {
-					Header struct {
-						Revision int64 `json:"revision"`
-					} `json:"header"`
-					Size int64 `json:"dbSize"`
-				} `json:"Status"`
-			}
-			if err := json.Unmarshal([]byte(res.Out), &v); err != nil || len(v) != 1 {
-				return fmt.Errorf("%w: %s", err, res.Out)
-			}
-			out = append(out, endpoint{v[0].Status.Header.Revision, v[0].Status.Size})
-			return nil
-		}))
-	}
-	return out
-}
-
 // small waits until every member's file is.
 func small(ctx context.Context, t *testing.T) {
 	t.Helper()
 	must(t, harness.Until(ctx, "every member's file to be small", late, func(ctx context.Context) error {
-		have := etcds(ctx, t)
-		for i, e := range have {
-			if e.Size > 32<<20 {
-				return fmt.Errorf("that of %s is of %d bytes", nodes[i], e.Size)
+		for _, n := range nodes {
+			if e, err := lab.Endpoint(ctx, n); err != nil {
+				return err
+			} else if e.Size > 32<<20 {
+				return fmt.Errorf("that of %s is of %d bytes", n, e.Size)
 			}
 		}
 		return nil

@@ -211,6 +211,41 @@ func (c *Cluster) Etcdctl(ctx context.Context, node string, args ...string) (Res
 	return c.On(ctx, node, append(append([]string{"etcdctl", "--endpoints=https://127.0.0.1:2379", "--command-timeout=5s"}, etcdctlFlags...), args...)...)
 }
 
+// Endpoint is what a node's member says of itself.
+type Endpoint struct {
+	Version          string
+	Revision         int64
+	Size             int64 // of its file, in bytes
+	MemberID, Leader uint64
+}
+
+// Endpoint asks a node's member.
+func (c *Cluster) Endpoint(ctx context.Context, node string) (Endpoint, error) {
+	res, err := c.Etcdctl(ctx, node, "endpoint", "status", "-w", "json")
+	if err != nil {
+		return Endpoint{}, err
+	}
+	var v []struct {
+		Status struct {
+			Header struct {
+				MemberID uint64 `json:"member_id"`
+				Revision int64  `json:"revision"`
+			} `json:"header"`
+			Version string `json:"version"`
+			Size    int64  `json:"dbSize"`
+			Leader  uint64 `json:"leader"`
+		} `json:"Status"`
+	}
+	if err := json.Unmarshal([]byte(res.Out), &v); err != nil {
+		return Endpoint{}, fmt.Errorf("etcdctl endpoint status on %s: %w: %s", node, err, res.Out)
+	}
+	if len(v) != 1 {
+		return Endpoint{}, fmt.Errorf("etcdctl endpoint status on %s: %d answers", node, len(v))
+	}
+	s := v[0].Status
+	return Endpoint{Version: s.Version, Revision: s.Header.Revision, Size: s.Size, MemberID: s.Header.MemberID, Leader: s.Leader}, nil
+}
+
 // Overwrite puts a value of so many random bytes, which no compression makes smaller, as text.
 func (c *Cluster) Overwrite(ctx context.Context, node, key string, bytes int) error {
 	_, err := c.On(ctx, node, "sh", "-c", fmt.Sprintf(`base64 -w0 /dev/urandom | head -c %d | etcdctl --endpoints=https://127.0.0.1:2379 --command-timeout=5s %s put %s`,
