@@ -41,17 +41,11 @@ func operatedOn(ctx context.Context, t *testing.T, n int) *harness.Load {
 	}
 	must(t, lab.Install(ctx, "", n, flags...))
 	must(t, lab.Whole(ctx, n, late))
-	// An API server whose etcd was restarted by the installation may cut a connection off.
-	must(t, harness.Until(ctx, "the API to be made", soon, func(ctx context.Context) error {
-		_, err := lab.Kubectl(ctx, "apply", "-f", filepath.Join(lab.Root, "charts/ceo/crds"))
-		return err
-	}))
-	_, err := lab.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "crd/etcdclusters.clusteretcd.io")
-	must(t, err)
+	kubectl(ctx, t, "apply", "-f", filepath.Join(lab.Root, "charts/ceo/crds"))
+	kubectl(ctx, t, "wait", "--for=condition=Established", "--timeout=60s", "crd/etcdclusters.clusteretcd.io")
 	file := filepath.Join(lab.Scratch, "cluster.yaml")
 	must(t, os.WriteFile(file, []byte(clusterObject), 0o600))
-	_, err = lab.Kubectl(ctx, "apply", "-f", file)
-	must(t, err)
+	kubectl(ctx, t, "apply", "-f", file)
 	o := operator(ctx, t, "operator-1", "cp-1")
 	condition(ctx, t, "Available", "True")
 	return o
@@ -240,8 +234,7 @@ func Test8Operator(t *testing.T) {
 		onlyInFull(t, "three minutes; a lost disk is the same decision")
 		_, err := lab.Lab(ctx, "kill", "cp-3")
 		must(t, err)
-		_, err = lab.Kubectl(ctx, "delete", "node", "cp-3", "--timeout=60s")
-		must(t, err)
+		kubectl(ctx, t, "delete", "node", "cp-3", "--ignore-not-found", "--timeout=60s")
 		membersAre(ctx, t, "cp-1", "cp-2")
 		_, err = lab.Lab(ctx, "remove", "cp-3")
 		must(t, err)
@@ -261,8 +254,7 @@ func Test8Operator(t *testing.T) {
 
 func patch(ctx context.Context, t *testing.T, merge string) {
 	t.Helper()
-	_, err := lab.Kubectl(ctx, "patch", "etcdcluster", "cluster", "--type", "merge", "-p", merge)
-	must(t, err)
+	kubectl(ctx, t, "patch", "etcdcluster", "cluster", "--type", "merge", "-p", merge)
 }
 
 // rolledOut waits until the specification as it is now is on every node.

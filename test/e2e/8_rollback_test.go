@@ -80,8 +80,7 @@ func apply(ctx context.Context, t *testing.T, object string) {
 	t.Helper()
 	file := filepath.Join(lab.Scratch, "object.json")
 	must(t, os.WriteFile(file, []byte(object), 0o600))
-	_, err := lab.Kubectl(ctx, "apply", "-f", file)
-	must(t, err)
+	kubectl(ctx, t, "apply", "-f", file)
 }
 
 // until reads an object until it is as wanted; otherwise what it is like is said.

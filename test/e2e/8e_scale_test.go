@@ -42,8 +42,7 @@ func Test13Scale(t *testing.T) {
 	})
 	step(t, "5 to 3, and one that leaves leads", func(t *testing.T) {
 		lead(ctx, t, all, "cp-5")
-		_, err := lab.Kubectl(ctx, "label", "node", "cp-4", "cp-5", "node-role.kubernetes.io/control-plane-")
-		must(t, err)
+		kubectl(ctx, t, "label", "node", "cp-4", "cp-5", "node-role.kubernetes.io/control-plane-")
 		membersAre(ctx, t, all[:3]...)
 		for _, n := range all[3:] {
 			_, err := lab.Lab(ctx, "remove", n)
@@ -82,8 +81,7 @@ func one(ctx context.Context, t *testing.T) {
 			t.Error(err)
 		}
 	})
-	res, err := lab.Kubectl(ctx, "get", "nodes", "-o", "name")
-	must(t, err)
+	res := kubectl(ctx, t, "get", "nodes", "-o", "name")
 	if len(strings.Fields(res.Out)) == 1 {
 		return // as CEO_E2E_NODES=1 asked for
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,6 +95,16 @@ func must(t *testing.T, err error) {
 func whole(ctx context.Context, t *testing.T) {
 	t.Helper()
 	must(t, lab.Whole(ctx, 3, late))
+}
+
+// kubectl is for what may be asked twice: an API server whose etcd is restarted cuts connections off.
+func kubectl(ctx context.Context, t *testing.T, args ...string) (res harness.Result) {
+	t.Helper()
+	must(t, harness.Until(ctx, "kubectl "+strings.Join(args[:min(3, len(args))], " "), soon, func(ctx context.Context) (err error) {
+		res, err = lab.Kubectl(ctx, args...)
+		return err
+	}))
+	return res
 }
 
 func writer(ctx context.Context, t *testing.T, run string, flags ...string) *harness.Load {
