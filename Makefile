@@ -81,7 +81,7 @@ e2e: deps deps-s3 build build-operator build-failpoints build-lab build-load ## 
 	go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_LIMIT) ./test/e2e/...
 
 .PHONY: e2e-full
-e2e-full: deps deps-s3 build build-operator build-failpoints build-clock build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
+e2e-full: deps deps-s3 deps-old-etcd build build-operator build-failpoints build-clock build-lab build-load ## The same with the long cases (every step killed, worst kubelets)
 	CEO_E2E_FULL=1 go test -tags e2e -count=1 -p 1 -v -timeout $(E2E_FULL_LIMIT) ./test/e2e/...
 
 .PHONY: bench

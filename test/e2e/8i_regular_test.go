@@ -93,6 +93,9 @@ func Test17Regular(t *testing.T) {
 	condition(ctx, t, "Degraded", "False")
 	acks := nothingLost(ctx, t, w)
 	t.Logf("%d acknowledged writes, none lost, longest pause %s (etcd was full meanwhile)", len(acks), longestPause(acks))
+	// What follows has room again.
+	patch(ctx, t, `{"spec":{"quota":"2Gi","defragmentation":null}}`)
+	rolledOut(ctx, t)
 }
 
 // put writes a megabyte over the one before.
